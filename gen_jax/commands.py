@@ -1,0 +1,158 @@
+"""The sub-commands of `launch.py`. Errors that are the user's end in one line, ours keep theirs."""
+
+import argparse
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import logging
+
+from gen_jax.errors import UserError
+
+# What an operating system says of a disk that cannot be written, and of files it cannot open.
+_DISK = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+
+
+def run(flags: argparse.Namespace, overrides: list[str], quickstart: bool = False) -> int:
+    """Runs one sub-command and returns the exit code.
+
+    0: done; 1: an error that its one line explains; 128 + signal: stopped and saved, so that
+    a scheduler knows that the run is not finished.
+    """
+    logging.set_verbosity(logging.ERROR)  # of orbax, which tells of every file
+    from gen_jax import parallel, signals
+
+    parallel.setup()
+    command: Callable = {
+        "train": train,
+        "evaluate": evaluate,
+        "sample": sample,
+        "report": report,
+    }[flags.command]
+    try:
+        command(flags, overrides)
+        if quickstart:
+            # The tour: what a newcomer would type next.
+            tour = {"workdir": flags.workdir, "metrics": None, "replica": 0, "record": None}
+            evaluate(argparse.Namespace(**tour), [])
+            report(flags, [])
+        return 0
+    except UserError as error:
+        return _fail(str(error))
+    except signals.Stopped as stopped:
+        print(f"{stopped}. The same command goes on from there.", flush=True)
+        return 128 + stopped.signum
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command goes on from the last checkpoint", 130)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        where = error.filename or flags.workdir
+        reason = os.strerror(error.errno)
+        return _fail(
+            f"cannot write {where}: {reason}; make room or choose another --workdir "
+            "(the last checkpoint stays)"
+        )
+
+
+def train(flags: argparse.Namespace, overrides: list[str]) -> None:
+    from gen_jax import config as config_lib
+    from gen_jax import experiment, parallel
+
+    config = config_lib.override(config_lib.load_file(flags.config), overrides)
+    flags.workdir = workdir = flags.workdir or default_workdir(config.experiment)
+    trained = experiment.train(config, workdir)
+    if not parallel.is_main():
+        return
+    if not trained:
+        print(
+            f"The run in {workdir} is finished (step {config.steps:,}). For a new one: "
+            f"--workdir=ANOTHER or --config.seed={config.seed + 1} with its own --workdir."
+        )
+    experiment.print_validation(workdir)
+    _print_pictures(workdir)
+    if not (workdir / "evaluation.json").exists():
+        print(f"next: python launch.py evaluate --workdir={workdir}")
+
+
+def evaluate(flags: argparse.Namespace, overrides: list[str]) -> None:
+    from gen_jax import config as config_lib
+    from gen_jax import evaluation, experiment, logs, results
+
+    workdir = _require_workdir(flags)
+    config = config_lib.override(experiment.read_config(workdir), overrides)
+    changed = [argument for argument in overrides if not argument.startswith("--config.eval.")]
+    if changed:
+        raise UserError(f"{changed[0]}: only --config.eval.* can be changed after training")
+    names = tuple(flags.metrics.split(",")) if flags.metrics else config.eval.metrics
+    evaluation.check_names(names)
+    table = results.ROOT / "results" / f"{flags.record}.json"
+    if flags.record:
+        results.read(table)  # before the work, to refuse a table that does not exist
+    figures = experiment.evaluate(config, workdir, names, flags.replica)
+    logs.evaluation_table(json.loads((workdir / "evaluation.json").read_text()))
+    _print_pictures(workdir)
+    print(f"wrote {workdir / 'evaluation.json'}")
+    if flags.record:
+        results.record(table, config, figures, experiment.training_seconds(config, workdir))
+        print(f"recorded in {table}; python -m gen_jax.results writes it to the docs")
+
+
+def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
+    import numpy as np
+
+    import gen_jax
+    from gen_jax import pictures
+
+    _refuse(overrides)
+    if flags.num < 1:
+        raise UserError(f"--num={flags.num} must be at least 1")
+    workdir = _require_workdir(flags)
+    trained = gen_jax.load(workdir, flags.replica)
+    x = trained.sample(flags.num, flags.label, flags.seed, flags.temperature)
+    name = f"seed_{flags.seed}" if flags.label is None else f"label_{flags.label}_seed_{flags.seed}"
+    folder = workdir / "samples"
+    folder.mkdir(exist_ok=True)
+    np.savez(folder / f"{name}.npz", x=x)
+    print(f"wrote {folder / name}.npz ({', '.join(map(str, x.shape))}) in model units")
+    if trained.spec.is_image:
+        picture = pictures.tile(trained.spec.to_uint8(x))
+        print(f"wrote {pictures.save_png(folder / f'{name}.png', picture)}")
+
+
+def report(flags: argparse.Namespace, overrides: list[str]) -> None:
+    from gen_jax.report import html
+
+    _refuse(overrides)
+    print(f"wrote {html.write_report(_require_workdir(flags))}")
+
+
+def default_workdir(experiment: str) -> Path:
+    """`experiments/vae_mnist.py:smoke` -> `runs/vae_mnist-smoke`."""
+    path, _, argument = experiment.partition(":")
+    return Path("runs") / "-".join([Path(path).stem, *filter(None, argument.split(","))])
+
+
+def _require_workdir(flags: argparse.Namespace) -> Path:
+    if flags.workdir is None:
+        raise UserError(f"{flags.command} needs --workdir=W, the folder of a trained run")
+    return flags.workdir
+
+
+def _refuse(overrides: list[str]) -> None:
+    if overrides:
+        raise UserError(f"{overrides[0]}: this command takes the config from the workdir")
+
+
+def _print_pictures(workdir: Path) -> None:
+    for path in sorted((workdir / "samples").glob("*.png")):
+        if not path.name.startswith("step_"):
+            print(f"picture: {path}")
+
+
+def _fail(message: str, code: int = 1) -> int:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,230 @@
+"""Experiment configs: the keys that all of them have, how a file is loaded, how one is changed.
+
+A config is a flat, locked `ml_collections.ConfigDict`. An experiment file decorates one
+function with `@experiment(family)`; it is given the defaults below and changes what differs.
+"""
+
+import difflib
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from gen_jax import families
+from gen_jax.errors import UserError
+
+
+def default_config(family: str) -> ConfigDict:
+    """The keys that every experiment has, and the family's own under `model`."""
+    config = ConfigDict()
+    config.experiment = ""  # the file and its argument, filled in by `load_file`
+    config.family = family
+    config.seed = 0
+    # Independent runs side by side in one program, with seeds seed, seed + 1, ...
+    config.num_replicas = 1
+    config.steps = 10_000
+    config.batch_size = 128  # over all devices and processes
+    # K steps run as one program, so that the host's part of a step (dispatch, indices) is paid
+    # once in K. The periods below are multiples of K, as the host sees the state only then.
+    config.steps_per_dispatch = 50
+    config.log_every = 500
+    config.eval_every = 2_500
+    config.checkpoint_every = 2_500
+    config.keep_checkpoints = 2
+
+    config.data = ConfigDict()
+    config.data.name = "digits"
+    config.data.data_dir = ""  # prepared datasets; "": $TFDS_DATA_DIR or ~/tensorflow_datasets
+    config.data.manual_dir = ""  # files fetched by hand; "": $GEN_JAX_MANUAL_DIR
+    config.data.preprocess = "dynamic_binarization"
+    config.data.num_validation = 1_000  # carved from train
+    config.data.split_seed = 0
+    config.data.resident_limit_mb = 2_048  # larger training sets stream from the host
+    config.data.image_size = 0  # 0: as stored
+    config.data.crop = True
+    config.data.grayscale = False
+
+    config.optim = ConfigDict()
+    config.optim.name = "adam"
+    config.optim.lr = 1e-3
+    config.optim.b1 = 0.9
+    config.optim.b2 = 0.999
+    config.optim.eps = 1e-8
+    config.optim.weight_decay = 0.0
+    config.optim.clip_norm = 0.0  # 0: no clipping
+    config.optim.schedule = "constant"
+    config.optim.warmup_steps = 0
+    config.optim.ema_decay = 0.0  # 0: no moving average
+    config.optim.accumulate = 1  # gradients of this many parts of the batch are averaged
+
+    config.eval = ConfigDict()
+    config.eval.batch_size = 100
+    config.eval.validation_metrics = ("elbo",)
+    config.eval.metrics = ("elbo", "nll", "active_units")
+    config.eval.elbo_samples = 10
+    config.eval.importance_samples = 1_000
+    config.eval.num_examples = 0  # first examples of the split; 0: all of it
+
+    config.model = families.default_model(family)
+    return config
+
+
+def shrink(config: ConfigDict) -> None:
+    """`:smoke`: the same experiment in seconds, to see that it runs."""
+    config.steps, config.batch_size, config.steps_per_dispatch = 20, 16, 5
+    config.log_every = config.eval_every = config.checkpoint_every = 10
+    config.data.num_validation = 32
+    config.eval.batch_size = config.eval.num_examples = 32
+    config.eval.importance_samples = 16
+
+
+def experiment(family: str, variants: Sequence[str] = ()) -> Callable:
+    """Turns `build(config, variant)`, which edits the defaults, into a file's `get_config`.
+
+    The file's string argument (`--config=experiments/F.py:ARGUMENT`) is a variant, `smoke`, or
+    both with a comma between them.
+    """
+
+    def decorate(build: Callable[[ConfigDict, str], None]) -> Callable[[str], ConfigDict]:
+        def get_config(argument: str = "") -> ConfigDict:
+            words = [word for word in argument.split(",") if word]
+            chosen = [word for word in words if word != "smoke"]
+            if len(chosen) > 1 or any(word not in variants for word in chosen):
+                valid = ", ".join([*variants, "smoke"])
+                raise UserError(f"unknown config argument {argument!r}; valid are: {valid}")
+            config = default_config(family)
+            build(config, chosen[0] if chosen else "")
+            if "smoke" in words:
+                shrink(config)
+            return config.lock()
+
+        return get_config
+
+    return decorate
+
+
+def load_file(path_and_argument: str) -> ConfigDict:
+    """Reads `experiments/F.py` or `experiments/F.py:ARGUMENT`. The file is run as Python."""
+    path, _, argument = path_and_argument.partition(":")
+    if not Path(path).is_file():
+        folder = Path(path).parent
+        names = [str(file) for file in sorted(folder.glob("*.py"))]
+        close = difflib.get_close_matches(path, names, 1)
+        hint = f"did you mean {close[0]}?" if close else f"valid are: {', '.join(names) or 'none'}"
+        raise UserError(f"no experiment file {path}; {hint}")
+    module_spec = importlib.util.spec_from_file_location("experiment", path)
+    if module_spec is None:
+        raise UserError(f"{path} is not an experiment; name a Python file such as vae_mnist.py")
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    config = module.get_config(argument)
+    with config.unlocked():
+        config.experiment = path_and_argument
+    return config
+
+
+def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
+    """Applies `--config.KEY=VALUE` arguments in place, with the types that the config has."""
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_dict("config", config, flag_values=values)
+    try:
+        values(["launch.py", *arguments])
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(_override_message(config, arguments, error)) from None
+    return config
+
+
+def _override_message(config: ConfigDict, arguments: Sequence[str], error: Exception) -> str:
+    known = list(flatten(config))
+    for argument in arguments:
+        key = argument.partition("=")[0].removeprefix("--config.")
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            hint = f"did you mean --config.{close[0]}?" if close else "see config.json of a run"
+            return f"no config key {key!r}; {hint}"
+        value = config
+        for part in key.split("."):
+            value = value[part]
+        if "=" not in argument:
+            return f"{argument} needs a value: {argument}={value!r}"
+    return " ".join(str(error).split())
+
+
+def flatten(config: ConfigDict | dict, prefix: str = "") -> dict:
+    """Nested config -> {"optim.lr": 1e-3, ...}, with tuples as JSON has them."""
+    if isinstance(config, ConfigDict):
+        config = json.loads(to_json(config))
+    flat = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def to_json(config: ConfigDict) -> str:
+    return json.dumps(config.to_dict(), indent=2)
+
+
+def from_json(text: str) -> ConfigDict:
+    """The inverse of `to_json`; lists become tuples, as configs are written with tuples."""
+
+    def tuples(value):
+        if isinstance(value, dict):
+            return {key: tuples(item) for key, item in value.items()}
+        return tuple(value) if isinstance(value, list) else value
+
+    return ConfigDict(tuples(json.loads(text))).lock()
+
+
+def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
+    """Lines `key: old -> new` of what differs."""
+    old, new, missing = flatten(old), flatten(new), "(not there)"
+    keys = sorted(old.keys() | new.keys())
+    pairs = [(key, old.get(key, missing), new.get(key, missing)) for key in keys]
+    return [f"{key}: {before} -> {after}" for key, before, after in pairs if before != after]
+
+
+def check(config: ConfigDict, num_devices: int = 1) -> None:
+    """Refuses what cannot run, before anything is built.
+
+    Raises:
+      UserError: naming the key and the nearest valid values.
+    """
+    for key in (
+        "steps",
+        "batch_size",
+        "steps_per_dispatch",
+        "num_replicas",
+        "keep_checkpoints",
+    ):
+        if config[key] < 1:
+            raise UserError(f"{key}={config[key]} must be at least 1: --config.{key}=1")
+    inner = config.steps_per_dispatch
+    for key in ("steps", "log_every", "eval_every", "checkpoint_every"):
+        period = config[key]
+        if period < 1 or period % inner:
+            below, above = (
+                max(period // inner, 1) * inner,
+                (max(period, 0) // inner + 1) * inner,
+            )
+            nearest = f"{below} or {above}" if below != above else f"{below}"
+            raise UserError(
+                f"{key}={period} is not a multiple of steps_per_dispatch={inner}; "
+                f"nearest valid: --config.{key}={nearest}"
+            )
+    parts = num_devices * config.optim.accumulate
+    if config.optim.accumulate < 1 or config.batch_size % parts:
+        below, above = (
+            config.batch_size // parts * parts,
+            (config.batch_size // parts + 1) * parts,
+        )
+        raise UserError(
+            f"batch_size={config.batch_size} does not divide over {num_devices} devices with "
+            f"optim.accumulate={config.optim.accumulate}; nearest valid: "
+            f"--config.batch_size={below or above}" + (f" or {above}" if below else "")
+        )

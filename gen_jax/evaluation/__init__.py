@@ -1,0 +1,46 @@
+"""One evaluator for every family. Metrics by name, each a function that yields figures."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+
+from gen_jax.data.sources import Examples
+from gen_jax.errors import UserError
+from gen_jax.evaluation import likelihood
+from gen_jax.evaluation.metric import Metric
+from gen_jax.evaluation.subject import Subject
+
+METRICS = {
+    "elbo": likelihood.elbo,
+    "nll": likelihood.nll,
+    "active_units": likelihood.active_units,
+    "mse": likelihood.mse,
+}
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Refuses metrics that do not exist, before any is computed."""
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise UserError(f"unknown metric {unknown[0]!r}; valid are: {', '.join(METRICS)}")
+
+
+def evaluate(
+    subject: Subject, examples: Examples, names: Sequence[str], settings: ConfigDict
+) -> dict[str, Metric]:
+    """The named metrics of a model on a split; `settings` is the `eval` section of a config.
+
+    Raises:
+      UserError: for an unknown name, or a family that lacks what a metric needs.
+    """
+    check_names(names)
+    figures = {}
+    for name in names:
+        figures |= METRICS[name](subject, examples, settings)
+    return figures
+
+
+def to_json(figures: dict[str, Metric]) -> dict[str, dict]:
+    """As `evaluation.json` holds them."""
+    return {name: dataclasses.asdict(metric) for name, metric in figures.items()}

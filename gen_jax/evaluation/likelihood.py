@@ -1,0 +1,177 @@
+"""The evaluator for densities: the only place that turns densities into published figures.
+
+It owns the draws (one fixed draw of data noise for each example), the number of importance
+samples, the volume of dequantised data, nats and bits, means and standard errors.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from gen_jax import families, parallel
+from gen_jax import keys as keys_lib
+from gen_jax.data import batches
+from gen_jax.data.sources import Examples
+from gen_jax.data.spec import DataSpec, fixed_keys
+from gen_jax.evaluation.metric import Metric
+from gen_jax.evaluation.subject import Subject
+from gen_jax.families import base
+from gen_jax.families.base import Family
+
+# Rows (examples times samples) that are decoded at once: their activations fit the cache.
+ROWS = 1_000
+
+
+def elbo(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str, Metric]:
+    """The ELBO and its two parts, `elbo = -(rate + distortion)`, in nats an example."""
+    families.require(subject.family, base.ImportanceWeighted, "elbo")
+    samples = settings.elbo_samples
+    terms = importance_terms(subject, examples, settings, samples)
+    what = f"{_data(examples, terms['elbo'])}, samples={samples}"
+    kinds = {"elbo": "lower_bound", "rate": "estimate", "distortion": "estimate"}
+    return {
+        name: Metric.mean(terms[name], "nats", kind, f"{name}[{what}]")
+        for name, kind in kinds.items()
+    }
+
+
+def nll(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str, Metric]:
+    """Negative log-likelihood by importance sampling (Burda et al. 2016, equation 8).
+
+    The K-sample bound is on log p(x) in nats, of the stored integers where the data have them
+    (the volume of dequantised data is counted), so the figure is an upper bound on the
+    negative log-likelihood. For data with grey levels it is given in bits a dimension too.
+    """
+    families.require(subject.family, base.ImportanceWeighted, "nll")
+    samples = settings.importance_samples
+    values = -importance_terms(subject, examples, settings, samples)["bound"]
+    what = f"{_data(examples, values)}, importance_samples={samples}"
+    figure = Metric.mean(values, "nats", "upper_bound", f"nll[{what}]")
+    metrics = {"nll": figure}
+    if subject.spec.levels and subject.spec.kind != "binary":
+        bits = subject.spec.bits_per_dim(1.0)
+        metrics["bits_per_dim"] = figure.scaled(bits, "bits/dim", f"bits_per_dim[{what}]")
+    return metrics
+
+
+def active_units(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str, Metric]:
+    """Latent units u with Var_x(E_q(u|x)[u]) > 0.01 (Burda et al. 2016, section 5.2)."""
+    families.require(subject.family, base.Autoencoder, "active_units")
+    means = per_example(subject, examples, settings, _posterior_mean)
+    count = int((means.var(0) > 0.01).sum())
+    spec = f"active_units[{_data(examples, means)}, threshold=0.01]"
+    return {"active_units": Metric(count, None, "units", "exact", len(means), spec)}
+
+
+def mse(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str, Metric]:
+    """Squared error a dimension of reconstructions from the posterior mean, in model units."""
+    families.require(subject.family, base.Autoencoder, "mse")
+    values = per_example(subject, examples, settings, _squared_error)
+    return {"mse": Metric.mean(values, "squared", "exact", f"mse[{_data(examples, values)}]")}
+
+
+def _posterior_mean(family, params, extra, batch, keys):
+    return family.encode(params, extra, batch).mean
+
+
+def _squared_error(family, params, extra, batch, keys):
+    z = family.encode(params, extra, batch).mean
+    decoded = family.decode(params, extra, z, batch["label"])
+    return jnp.square(decoded - batch["x"]).reshape(len(z), -1).mean(-1)
+
+
+def _importance_terms(family, params, extra, batch, keys, num_samples, log_volume):
+    log_weights = functools.partial(family.log_weights, params, extra, batch)
+    return log_mean_exp(log_weights, keys, num_samples, max(1, ROWS // len(keys)), log_volume)
+
+
+def importance_terms(
+    subject: Subject, examples: Examples, settings: ConfigDict, num_samples: int
+) -> dict[str, np.ndarray]:
+    """Per-example terms in nats, each [N]: see `log_mean_exp`."""
+    static = (num_samples, subject.spec.log_volume)
+    return per_example(subject, examples, settings, _importance_terms, *static)
+
+
+def log_mean_exp(
+    log_weights: Callable,
+    keys: jax.Array,
+    num_samples: int,
+    chunk: int,
+    log_volume: float = 0.0,
+) -> dict[str, jax.Array]:
+    """Sums K = `num_samples` importance weights in chunks that fit the cache.
+
+    Args:
+      log_weights: `(keys [B], num) -> LogWeights` with terms [num, B].
+      keys: one for each example, [B].
+      num_samples: K; the chunk need not divide it.
+      chunk: samples at once.
+      log_volume: is added to every log weight (`DataSpec.log_volume`).
+
+    Returns:
+      bound, elbo, rate, distortion, each [B] in nats.
+    """
+    chunk = min(chunk, num_samples)
+
+    def add(carry, index):
+        total, likelihood, ratio = carry
+        terms = log_weights(keys_lib.fold(keys, index), chunk)
+        used = (index * chunk + jnp.arange(chunk) < num_samples)[:, None]
+        log_w = jnp.where(used, terms.log_likelihood + terms.log_ratio, -jnp.inf)
+        total = jnp.logaddexp(total, jax.nn.logsumexp(log_w, 0))
+        likelihood += jnp.where(used, terms.log_likelihood, 0).sum(0)
+        ratio += jnp.where(used, terms.log_ratio, 0).sum(0)
+        return (total, likelihood, ratio), None
+
+    size = len(keys)
+    start = (jnp.full(size, -jnp.inf), jnp.zeros(size), jnp.zeros(size))
+    steps = jnp.arange(-(-num_samples // chunk))
+    (total, likelihood, ratio), _ = jax.lax.scan(add, start, steps)
+    distortion = -likelihood / num_samples - log_volume
+    rate = -ratio / num_samples
+    bound = total - jnp.log(num_samples) + log_volume
+    return {
+        "bound": bound,
+        "elbo": -(rate + distortion),
+        "rate": rate,
+        "distortion": distortion,
+    }
+
+
+def per_example(
+    subject: Subject, examples: Examples, settings: ConfigDict, function: Callable, *static
+) -> np.ndarray:
+    """`function(family, params, extra, batch, keys, *static)` over a split -> [N, ...].
+
+    Each example has its own key and its own fixed draw of data noise, so the figures do not
+    depend on the batch size or on the number of devices.
+    """
+    mapped = _compiled(function, static, subject.family, subject.spec, examples.split)
+    model = parallel.replicated((subject.params, subject.extra))
+    parts = []
+    for batch in batches.eval_batches(examples, settings.batch_size, settings.num_examples):
+        mask = batch.pop("mask")
+        parts.append(jax.tree.map(lambda x, mask=mask: x[mask], mapped(model, batch)))
+    return jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
+
+
+@functools.lru_cache(maxsize=32)  # a run validates many times
+def _compiled(
+    function: Callable, static: tuple, family: Family, spec: DataSpec, split: str
+) -> Callable:
+    def run(model, batch):
+        index = batch["index"]
+        x = spec.prepare(batch["x"], fixed_keys(split, index))
+        keys = keys_lib.per_example(keys_lib.stream(0, "evaluate"), index)
+        return function(family, *model, {"x": x, "label": batch["label"]}, keys, *static)
+
+    return parallel.compile_eval(run)
+
+
+def _data(examples: Examples, values: np.ndarray) -> str:
+    return f"data={examples.split}:{len(values)}"

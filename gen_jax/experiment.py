@@ -1,0 +1,362 @@
+"""One run, read top to bottom: data, family, state, loop, evaluation."""
+
+import dataclasses
+import functools
+import json
+import math
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from gen_jax import config as config_lib
+from gen_jax import evaluation, families, gallery, optimizers, parallel, pictures, signals
+from gen_jax import train_step
+from gen_jax.checkpoints import Checkpoints
+from gen_jax.data import sources
+from gen_jax.data.batches import TrainBatches
+from gen_jax.data.sources import Dataset
+from gen_jax.data.spec import fixed_keys
+from gen_jax.errors import UserError
+from gen_jax.evaluation import Subject
+from gen_jax.families.base import Batch, Family
+from gen_jax.logs import MetricsWriter, Progress, print_table, read_metrics
+from gen_jax.optimizers import Optimizer
+from gen_jax.state import State
+
+# What `vmap` over replicas maps: all of the state but its step, which they share.
+REPLICAS = State(step=None, params=0, opt_state=0, ema=0, extra=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A config, built: everything about a run that does not change while it trains."""
+
+    config: ConfigDict
+    dataset: Dataset
+    family: Family
+    optimizer: dict[str, Optimizer]
+
+    @functools.cached_property
+    def seeds(self) -> np.ndarray:
+        """One for each replica, uint32 [R]; a scalar for a run without replicas."""
+        first, count = self.config.seed, self.config.num_replicas
+        return np.arange(first, first + count, dtype=np.uint32) if count > 1 else np.uint32(first)
+
+    def init(self) -> State:
+        """The state before the first step."""
+        init, batch = train_step.make_init(self.family, self.optimizer), self._init_batch()
+        if self.config.num_replicas > 1:
+            init = jax.vmap(init, in_axes=(0, None), out_axes=REPLICAS)
+        return jax.jit(init)(self.seeds, batch)
+
+    def template(self) -> State:
+        """The shapes of a state, without its values."""
+        init = train_step.make_init(self.family, self.optimizer)
+        if self.config.num_replicas > 1:
+            init = jax.vmap(init, in_axes=(0, None), out_axes=REPLICAS)
+        return jax.eval_shape(init, self.seeds, self._init_batch())
+
+    def _init_batch(self) -> Batch:
+        train, spec = self.dataset.splits["train"], self.dataset.spec
+        index = np.arange(min(len(train), 1_024))
+        stored = train.gather(index)
+        x = spec.prepare(jax.numpy.asarray(stored["x"]), fixed_keys("train", index))
+        return {"x": x, "label": stored["label"]}
+
+    def compile(self):
+        """The training function over all devices: see `train_step.make_steps`."""
+        steps = train_step.make_steps(
+            self.family, self.optimizer, self.dataset.spec, self.config.optim.accumulate
+        )
+        if self.config.num_replicas > 1:
+            steps = jax.vmap(steps, in_axes=(REPLICAS, None, 0, 0), out_axes=(REPLICAS, 0))
+        return parallel.compile_train(steps)
+
+    def subject(self, state: State, replica: int = 0) -> Subject:
+        """One replica's model, as evaluators see it."""
+        params, extra = state.eval_params, state.extra
+        if self.config.num_replicas > 1:
+            params, extra = jax.tree.map(lambda x: x[replica], (params, extra))
+        return Subject(self.family, self.dataset.spec, params, extra)
+
+
+def build(config: ConfigDict) -> Experiment:
+    """Config -> data, family, optimisers.
+
+    Raises:
+      UserError: for anything in the config that cannot run.
+    """
+    config_lib.check(config, parallel.num_devices())
+    evaluation.check_names([*config.eval.validation_metrics, *config.eval.metrics])
+    dataset = sources.load(config.data)
+    family = families.build(config.family, config.model, dataset.spec)
+    networks = {name for turn in family.turns for name in turn}
+    optimizer = {n: optimizers.make(config.optim, config.steps, n) for n in sorted(networks)}
+    return Experiment(config, dataset, family, optimizer)
+
+
+def claim_workdir(config: ConfigDict, workdir: Path) -> None:
+    """Writes `config.json`, or checks that the workdir's is the same config."""
+    path = workdir / "config.json"
+    if path.exists():
+        changes = config_lib.difference(read_config(workdir), config)
+        if changes:
+            raise UserError(
+                f"{workdir} holds a run of another config ({'; '.join(changes)}); use another "
+                "--workdir, or the config that it was started with"
+            )
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(config_lib.to_json(config))
+    part.replace(path)
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The config of a workdir.
+
+    Raises:
+      UserError: if there is none, or it is damaged.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        raise UserError(f"no run in {workdir} (no config.json); train one with --workdir={workdir}")
+    try:
+        return config_lib.from_json(path.read_text())
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error}); restore it or remove {workdir}") from None
+
+
+def train(config: ConfigDict, workdir: Path) -> bool:
+    """Trains a run to its end, from wherever its workdir stands.
+
+    Returns:
+      False if the run had been finished before.
+
+    Raises:
+      UserError: for bad input, a damaged workdir, or a loss that is not finite.
+      signals.Stopped: after SIGTERM or Ctrl-C, with the state saved.
+    """
+    experiment = build(config)
+    main = parallel.is_main()
+    if main:
+        claim_workdir(config, workdir)
+
+    # 1. The state: from the newest sound checkpoint, else from the seed.
+    checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
+    state = checkpoints.restore(experiment.template(), report=_say)
+    step = int(state.step) if state else 0
+    if main:
+        checkpoints.drop_after(step)
+    if step >= config.steps and (workdir / "samples" / "samples.png").exists():
+        return False
+    state = parallel.replicated(state if state else experiment.init())
+
+    # 2. What the compiled steps read: the whole training set on the devices, or a stream.
+    batches = TrainBatches(
+        experiment.dataset.splits["train"],
+        seeds=experiment.seeds.reshape(-1).tolist(),
+        batch_size=config.batch_size,
+        num_turns=len(experiment.family.turns),
+        steps_per_dispatch=config.steps_per_dispatch,
+        resident_limit_mb=config.data.resident_limit_mb,
+        rows=parallel.local_rows(config.batch_size),
+    )
+    data, seeds = parallel.replicated((batches.data, experiment.seeds))
+    batch_axis = 2 if config.num_replicas == 1 else 3
+    train_steps = experiment.compile()
+
+    # 3. The loop. The host sees numbers at log steps only; in between the devices run ahead.
+    writer = MetricsWriter(workdir, resume_step=step, enabled=main)
+    title = f"{config.experiment or config.family} on {experiment.dataset.name}"
+    window = _Window(step, config.batch_size)
+    with signals.catch() as stop, Progress(config.steps, step, title) as progress:
+        for batch in batches.dispatches(step, config.steps):
+            state, metrics = train_steps(state, data, seeds, parallel.split(batch, batch_axis))
+            step += config.steps_per_dispatch
+            window.add(metrics)
+            last = step == config.steps
+            if step % config.log_every == 0 or last:
+                row = window.close(step)
+                writer.write(step, row)
+                progress.update(step, _total_loss(row), row["examples_per_second"])
+            if step % config.eval_every == 0 or last:
+                window.check(step)
+                row = validate(experiment, state)
+                writer.write(step, row)
+                progress.message(_validation_line(step, row))
+                if main:
+                    picture = gallery.sample_picture(experiment.subject(state), experiment.dataset)
+                    if picture is not None:
+                        path = workdir / "samples" / f"step_{step:08d}.png"
+                        pictures.save_png(path, picture)
+                        writer.image("samples", step, picture)
+                window.resume()
+            if step % config.checkpoint_every == 0 or last or stop.requested:
+                window.check(step)
+                checkpoints.save(state)
+                window.resume()
+            if stop.requested and not last:
+                checkpoints.wait()
+                writer.close()
+                raise signals.Stopped(stop.requested, step)
+    checkpoints.wait()
+    writer.close()
+
+    # 4. Pictures of held-out data. The test split is left to `evaluate`.
+    if main:
+        gallery.write(experiment.subject(state), experiment.dataset, "validation", workdir)
+    return True
+
+
+def validate(experiment: Experiment, state: State) -> dict[str, float]:
+    """The config's validation metrics: the mean over replicas, and each replica's own."""
+    settings, replicas = experiment.config.eval, experiment.config.num_replicas
+    examples = experiment.dataset.splits["validation"]
+    state = jax.device_get(state)
+    figures = [
+        evaluation.evaluate(
+            experiment.subject(state, r), examples, settings.validation_metrics, settings
+        )
+        for r in range(replicas)
+    ]
+    values = {f"validation/{n}": np.array([f[n].value for f in figures]) for n in figures[0]}
+    return _with_replicas(values if replicas > 1 else {n: v[0] for n, v in values.items()})
+
+
+def evaluate(
+    config: ConfigDict, workdir: Path, names: tuple[str, ...], replica: int = 0
+) -> dict[str, evaluation.Metric]:
+    """Measures a run on the test split and writes `evaluation.json` and test pictures."""
+    experiment, state = restore(config, workdir, replica)
+    subject, examples = experiment.subject(state, replica), experiment.dataset.splits["test"]
+    figures = evaluation.evaluate(subject, examples, names, config.eval)
+    result = {
+        "step": int(state.step),
+        "dataset": experiment.dataset.name,
+        "split": "test",
+        "metrics": evaluation.to_json(figures),
+    }
+    if config.num_replicas > 1:
+        result["replica"] = replica
+    part = workdir / "evaluation.json.part"
+    part.write_text(json.dumps(result, indent=2))
+    part.replace(workdir / "evaluation.json")
+    gallery.write(subject, experiment.dataset, "test", workdir)
+    return figures
+
+
+def restore(config: ConfigDict, workdir: Path, replica: int = 0) -> tuple[Experiment, State]:
+    """A trained run: its experiment and the newest sound checkpoint.
+
+    Raises:
+      UserError: if there is no checkpoint yet, or no such replica.
+    """
+    if not 0 <= replica < config.num_replicas:
+        raise UserError(f"no replica {replica}; this run has 0 to {config.num_replicas - 1}")
+    experiment = build(config)
+    state = Checkpoints(workdir / "checkpoints").restore(experiment.template(), report=_say)
+    if state is None:
+        raise UserError(f"{workdir} has no checkpoint yet; train it first")
+    return experiment, state
+
+
+class _Window:
+    """Metrics between two log steps. They stay on the devices until they are asked for."""
+
+    def __init__(self, step: int, examples_per_step: int):
+        self._examples_per_step = examples_per_step
+        self._first = self._counted = step
+        self._on_device, self._on_host = [], []
+        self._seconds, self._started = 0.0, time.perf_counter()
+
+    def add(self, metrics: dict) -> None:
+        self._on_device.append(metrics)
+
+    def check(self, step: int) -> None:
+        """Waits for the devices, and refuses to go on from numbers that are not finite.
+
+        Raises:
+          UserError: naming the metric, the interval and what to try.
+        """
+        for metrics in jax.device_get(self._on_device):
+            for name, value in metrics.items():
+                if not np.isfinite(value).all():
+                    raise UserError(
+                        f"{name} is not finite between steps {self._counted} and {step}: try a "
+                        "lower --config.optim.lr, --config.optim.clip_norm=1 or "
+                        "--config.optim.warmup_steps; the last good checkpoint stays"
+                    )
+            self._on_host.append(metrics)
+        self._on_device = []
+        self._counted = step
+        self._seconds += time.perf_counter() - self._started
+
+    def resume(self) -> None:
+        """Starts the clock again, after something that is not training."""
+        self._started = time.perf_counter()
+
+    def close(self, step: int) -> dict[str, float]:
+        """The means over all steps since the last time, and the rate."""
+        self.check(step)
+        steps = step - self._first
+        # [K] or [R, K] from each dispatch.
+        joined = {
+            name: np.concatenate([m[name] for m in self._on_host], -1) for name in self._on_host[0]
+        }
+        row = {"examples_per_second": steps * self._examples_per_step / self._seconds}
+        row |= _with_replicas({n: v.mean(-1, dtype=np.float64) for n, v in joined.items()})
+        self._first, self._on_host, self._seconds = step, [], 0.0
+        self.resume()
+        return row
+
+
+def _with_replicas(values: dict[str, np.ndarray]) -> dict[str, float]:
+    """Scalars as they are; arrays [R] as their mean and one entry for each replica."""
+    row = {}
+    for name, value in values.items():
+        row[name] = float(np.mean(value))
+        if np.ndim(value):
+            row |= {f"{name}/replica_{r}": float(v) for r, v in enumerate(value)}
+    return row
+
+
+def _total_loss(row: dict[str, float]) -> float:
+    return math.fsum(v for n, v in row.items() if n.startswith("loss/") and n.count("/") == 1)
+
+
+def _validation_line(step: int, row: dict[str, float]) -> str:
+    shown = [f"{n} {v:.4g}" for n, v in row.items() if "/replica_" not in n]
+    return f"step {step:,}: " + ", ".join(shown)
+
+
+def last_validation(workdir: Path) -> dict[str, float]:
+    """The newest validation row of a run, {} if there is none."""
+    rows = [row for row in read_metrics(workdir) if any(n.startswith("validation/") for n in row)]
+    return rows[-1] if rows else {}
+
+
+def training_seconds(config: ConfigDict, workdir: Path) -> float:
+    """The time that training took, evaluation aside, over all its resumptions."""
+    seconds, before = 0.0, 0
+    for row in read_metrics(workdir):
+        if "examples_per_second" in row:
+            seconds += (row["step"] - before) * config.batch_size / row["examples_per_second"]
+            before = row["step"]
+    return seconds
+
+
+def print_validation(workdir: Path) -> None:
+    """The table at the end of a training run."""
+    row = last_validation(workdir)
+    figures = [(n, f"{v:.4f}") for n, v in row.items() if n not in ("step", "replica")]
+    if figures:
+        print_table(f"validation at step {row['step']:,}", ("metric", "value"), figures)
+
+
+def _say(text: str) -> None:
+    if parallel.is_main():
+        print(text, flush=True)

@@ -1,0 +1,117 @@
+"""The contract between the loop and a model family.
+
+A family is a frozen dataclass of static choices. Its methods are pure functions: parameters,
+moving averages and codebooks live in `State` and are passed in.
+
+A batch is `{"x": [B, *spec.shape] float32 in model units (data/spec.py), "label": [B] int32}`.
+Wherever a method takes `keys` [B], there is one key for each example (keys.py).
+"""
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+
+Batch = dict[str, jax.Array]
+Params = dict[str, Any]  # {network: tree of arrays}
+Extra = dict[str, Any]  # mutable collections: batch statistics, codebooks
+
+
+class Family(Protocol):
+    """What the loop needs of a model.
+
+    Attributes:
+      turns: who is updated, in order, within one step. A VAE is `(("vae",),)`; a GAN with
+        simultaneous updates `(("generator", "discriminator"),)`; five critic updates before one
+        of the generator `(("discriminator",),) * 5 + (("generator",),)`. Each turn draws its
+        own minibatch.
+    """
+
+    turns: tuple[tuple[str, ...], ...]
+
+    def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Extra]:
+        """Parameters of every network. `batch` is real, for data-dependent initialisation."""
+
+    def losses(
+        self,
+        turn: tuple[str, ...],
+        params: Params,
+        extra: Extra,
+        batch: Batch,
+        keys: jax.Array,
+        step: jax.Array,
+    ) -> tuple[dict[str, jax.Array], Extra, dict[str, jax.Array]]:
+        """(losses {network: scalar} for the networks of the turn, extra, metrics {name: scalar}).
+
+        Each network is updated with the gradient of its own loss. Losses and metrics are means
+        over the batch, in float32.
+        """
+
+
+# Abilities: what evaluators, pictures and the command line ask for by name. A family has
+# those that make sense for it; `families.require` refuses the others in one line.
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """A model that draws samples.
+
+    Attributes:
+      num_classes: labels that a sample can be conditioned on; 0 for none.
+    """
+
+    num_classes: int
+
+    def sample(
+        self,
+        params: Params,
+        extra: Extra,
+        key: jax.Array,
+        num: int,
+        condition: jax.Array | None = None,
+        temperature: float = 1.0,
+    ) -> jax.Array:
+        """`num` samples [num, *spec.shape] in model units; `condition` [num] holds labels."""
+
+
+class LogWeights(NamedTuple):
+    """Terms of log w = log p(x|z) + log p(z) - log q(z|x) with z ~ q(z|x).
+
+    Attributes:
+      log_likelihood: log p(x|z), [K, B] in nats.
+      log_ratio: log p(z) - log q(z|x), [K, B] in nats.
+    """
+
+    log_likelihood: jax.Array
+    log_ratio: jax.Array
+
+
+class Posterior(NamedTuple):
+    """A diagonal Gaussian q(z|x): mean and log variance [B, latent_dim]."""
+
+    mean: jax.Array
+    log_variance: jax.Array
+
+
+@runtime_checkable
+class ImportanceWeighted(Protocol):
+    """A latent-variable model whose likelihood is bounded by importance sampling."""
+
+    def log_weights(
+        self, params: Params, extra: Extra, batch: Batch, keys: jax.Array, num_samples: int
+    ) -> LogWeights:
+        """`num_samples` independent draws of z for each example."""
+
+
+@runtime_checkable
+class Autoencoder(Protocol):
+    """A model with an encoder and a decoder."""
+
+    latent_dim: int
+
+    def encode(self, params: Params, extra: Extra, batch: Batch) -> Posterior:
+        """q(z|x) of each example."""
+
+    def decode(
+        self, params: Params, extra: Extra, z: jax.Array, label: jax.Array | None = None
+    ) -> jax.Array:
+        """Latents [N, latent_dim] -> mean of p(x|z) [N, *spec.shape] in model units."""

@@ -1,0 +1,273 @@
+"""p(x | parameters): how the output of a network becomes a distribution over an example.
+
+A likelihood reads `params` [..., *shape, num_params], where `shape` is the shape of one example:
+its parameters lie along the last axis, so a network emits C * num_params channels (or
+D * num_params units), channel-major, and reshapes. Axes before `shape` broadcast against those
+of x, so parameters [K, B, ...] of K latent samples are read with one x [B, ...].
+
+x and what is drawn are in the model units of `DataSpec`: {0, 1} for binary data, 0 ... levels - 1
+for bytes, real numbers otherwise. All is computed in float32, whatever the type of `params`.
+"""
+
+import dataclasses
+import math
+from typing import Any, ClassVar, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from gen_jax import keys as keys_lib
+from gen_jax.data.spec import DataSpec
+from gen_jax.errors import UserError
+
+
+class Likelihood(Protocol):
+    """A distribution over examples of one shape, with independent dimensions.
+
+    Attributes:
+      shape: shape of one example.
+    """
+
+    shape: tuple[int, ...]
+
+    @property
+    def num_params(self) -> int:
+        """Number of parameters of each dimension of an example."""
+
+    def log_prob(self, params: jax.Array, x: jax.Array) -> jax.Array:
+        """Nats: params [..., *shape, num_params], x [..., *shape] -> float32 [...]."""
+
+    def mean(self, params: jax.Array) -> jax.Array:
+        """The mean: params [..., *shape, num_params] -> float32 [..., *shape]."""
+
+    def sample(
+        self, params: jax.Array, keys: jax.Array, temperature: jax.typing.ArrayLike = 1.0
+    ) -> jax.Array:
+        """Draws one x for each example, with a key of its own.
+
+        Args:
+          params: [B, *shape, num_params].
+          keys: [B].
+          temperature: factor of the noise. 0 gives the mode; logits are divided by it and
+            scales are multiplied by it.
+
+        Returns:
+          float32 [B, *shape].
+        """
+
+
+@jax.custom_jvp
+def softplus(x: jax.Array) -> jax.Array:
+    """ln(1 + e^x), elementwise and without overflow.
+
+    On CPU it is 2 times faster than `jax.nn.softplus`, and 5 times in its gradient: nothing in
+    it checks for infinities.
+    """
+    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+# Exact at 0 too, where the derivatives of max and abs are conventions.
+softplus.defjvps(lambda tangent, _, x: tangent * jax.nn.sigmoid(x))
+
+
+def gaussian_log_prob(x: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """Log density of a diagonal Gaussian, in nats: [..., D] each (they broadcast) -> [...]."""
+    squares = jnp.square(x - mean) * jnp.exp(-log_variance)
+    return -0.5 * jnp.sum(squares + log_variance + math.log(2 * math.pi), axis=-1)
+
+
+def gaussian_kl(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """KL(N(mean, diag exp(log_variance)) || N(0, I)) in nats: [..., D] -> [...].
+
+    Kingma and Welling 2014 (arXiv 1312.6114), appendix B.
+    """
+    terms = jnp.square(mean) + jnp.exp(log_variance) - 1.0 - log_variance
+    return 0.5 * jnp.sum(terms, axis=-1)
+
+
+def _sum_dims(values: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """[..., *shape] -> [...]."""
+    return jnp.sum(values, axis=tuple(range(-len(shape), 0)))
+
+
+def _draw(distribution, keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Standard noise of `distribution(key, shape)`: keys [B] -> float32 [B, *shape]."""
+    return jax.vmap(lambda key: distribution(key, shape))(keys)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bernoulli:
+    """x in {0, 1}; one parameter, the logit of P(x = 1)."""
+
+    shape: tuple[int, ...]
+    num_params: ClassVar[int] = 1
+
+    def log_prob(self, params: jax.Array, x: jax.Array) -> jax.Array:
+        # Flat, as XLA's CPU loops over small trailing axes are slow: a third of a VAE's step.
+        logits = params.astype(jnp.float32).reshape(*params.shape[: -len(self.shape) - 1], -1)
+        x = x.reshape(*x.shape[: -len(self.shape)], -1)
+        return jnp.sum(x * logits - softplus(logits), -1)
+
+    def mean(self, params: jax.Array) -> jax.Array:
+        return jax.nn.sigmoid(params[..., 0].astype(jnp.float32))
+
+    def sample(self, params, keys, temperature=1.0):
+        noise = _draw(jax.random.logistic, keys, self.shape)
+        logits = params[..., 0].astype(jnp.float32)
+        return (logits + temperature * noise > 0).astype(jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Categorical:
+    """x in {0, ..., levels - 1}; `levels` parameters, the logits of its values."""
+
+    shape: tuple[int, ...]
+    levels: int
+
+    @property
+    def num_params(self) -> int:
+        return self.levels
+
+    def log_prob(self, params: jax.Array, x: jax.Array) -> jax.Array:
+        logits = params.astype(jnp.float32)
+        # Chosen by comparison: the gradient of a gather is a scatter, 3 times slower on CPU.
+        chosen = jnp.where(x[..., None] == jnp.arange(self.levels), logits, 0.0).sum(-1)
+        return _sum_dims(chosen - jax.nn.logsumexp(logits, axis=-1), self.shape)
+
+    def mean(self, params: jax.Array) -> jax.Array:
+        probabilities = jax.nn.softmax(params.astype(jnp.float32), axis=-1)
+        return jnp.sum(probabilities * jnp.arange(self.levels), axis=-1)
+
+    def sample(self, params, keys, temperature=1.0):
+        noise = _draw(jax.random.gumbel, keys, (*self.shape, self.levels))
+        logits = params.astype(jnp.float32)
+        return jnp.argmax(logits + temperature * noise, axis=-1).astype(jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscretizedLogistic:
+    """x in {0, ..., levels - 1}: a logistic variable rounded to the nearest of the values.
+
+    Parameters: mean and log scale, in the units in which the values lie evenly on [-1, 1]. The
+    first and the last bin reach to infinity. Salimans et al. 2017 (PixelCNN++, arXiv
+    1701.05517), equation 2 with one component. A scale under an eighth of a bin counts as that:
+    at 256 levels it is the bound e^-7 of the authors' code.
+    """
+
+    shape: tuple[int, ...]
+    levels: int
+    num_params: ClassVar[int] = 2
+
+    @property
+    def _bin(self) -> float:
+        """Width of a bin."""
+        return 2.0 / (self.levels - 1)
+
+    def _unpack(self, params: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """-> mean, log scale: [..., *shape] each."""
+        params = params.astype(jnp.float32)
+        # The upper bound (a uniform distribution) keeps a bin's width / scale from underflow.
+        return params[..., 0], jnp.clip(params[..., 1], math.log(self._bin / 8), 20.0)
+
+    def log_prob(self, params: jax.Array, x: jax.Array) -> jax.Array:
+        mean, log_scale = self._unpack(params)
+        inverse_scale = jnp.exp(-log_scale)
+        center = x * self._bin - 1.0 - mean
+        low = (center - self._bin / 2) * inverse_scale
+        high = (center + self._bin / 2) * inverse_scale
+        # sigmoid(high) - sigmoid(low) = sigmoid(high) sigmoid(-low) (1 - e^-(high - low)). The
+        # product has no cancellation, however thin or far away the bin is; an edge bin has
+        # high or low at infinity, and so its one other factor alone.
+        log_width = jnp.log(-jnp.expm1(-self._bin * inverse_scale))
+        first, last = x <= 0, x >= self.levels - 1
+        log_prob = jnp.where(first, 0.0, -softplus(low)) + jnp.where(last, 0.0, -softplus(-high))
+        return _sum_dims(log_prob + jnp.where(first | last, 0.0, log_width), self.shape)
+
+    def mean(self, params: jax.Array) -> jax.Array:
+        mean, log_scale = self._unpack(params)
+        # E[x] = sum of P(x > v) over v = 0 ... levels - 2; the edge above v is at v + 1/2.
+        edges = (jnp.arange(self.levels - 1) + 0.5) * self._bin - 1.0
+        above = (mean[..., None] - edges) * jnp.exp(-log_scale)[..., None]
+        return jnp.sum(jax.nn.sigmoid(above), axis=-1)
+
+    def sample(self, params, keys, temperature=1.0):
+        mean, log_scale = self._unpack(params)
+        noise = _draw(jax.random.logistic, keys, self.shape)
+        y = mean + temperature * jnp.exp(log_scale) * noise
+        return jnp.clip(jnp.round((y + 1.0) / self._bin), 0, self.levels - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaussian:
+    """Real x. Parameters: the mean, and the log variance unless `sigma` fixes it.
+
+    Attributes:
+      shape: shape of one example.
+      sigma: standard deviation of every dimension, in model units; None to learn one of each.
+    """
+
+    shape: tuple[int, ...]
+    sigma: float | None = None
+
+    @property
+    def num_params(self) -> int:
+        return 2 if self.sigma is None else 1
+
+    def _log_variance(self, params: jax.Array) -> jax.Array:
+        if self.sigma is None:
+            return params[..., 1].astype(jnp.float32)
+        return jnp.full((), 2 * math.log(self.sigma), jnp.float32)
+
+    def log_prob(self, params: jax.Array, x: jax.Array) -> jax.Array:
+        log_variance = self._log_variance(params)
+        terms = gaussian_log_prob(
+            x[..., None], self.mean(params)[..., None], log_variance[..., None]
+        )
+        return _sum_dims(terms, self.shape)
+
+    def mean(self, params: jax.Array) -> jax.Array:
+        return params[..., 0].astype(jnp.float32)
+
+    def sample(self, params, keys, temperature=1.0):
+        scale = temperature * jnp.exp(0.5 * self._log_variance(params))
+        return self.mean(params) + scale * keys_lib.normal(keys, self.shape)
+
+
+# The likelihoods of each kind of data, and the options of each likelihood.
+_NAMES = {
+    "binary": ("bernoulli",),
+    "bytes": ("categorical", "discretized_logistic"),
+    "real": ("gaussian",),
+}
+_OPTIONS = {"gaussian": ("sigma",)}
+
+
+def make(name: str, spec: DataSpec, **options: Any) -> Likelihood:
+    """The likelihood called `name` for examples of `spec`.
+
+    Args:
+      name: "bernoulli" for binary data, "categorical" or "discretized_logistic" for bytes,
+        "gaussian" for real numbers.
+      spec: what an example is.
+      **options: `sigma` of a Gaussian: its standard deviation, or None (default) to learn it.
+
+    Raises:
+      UserError: for a name or an option that does not suit the data.
+    """
+    names = _NAMES[spec.kind]
+    if name not in names:
+        raise UserError(f"likelihood {name!r}: {spec.kind} data has {', '.join(names)}")
+    valid = _OPTIONS.get(name, ())
+    for option in options:
+        if option not in valid:
+            listed = ", ".join(valid) or "no options"
+            raise UserError(f"likelihood {name!r} has {listed}, not {option!r}")
+    if name == "gaussian":
+        sigma = options.get("sigma")
+        if sigma is not None and not 0 < sigma < math.inf:
+            raise UserError(f"sigma must be above 0, or None to learn it; got {sigma}")
+        return Gaussian(spec.shape, sigma)
+    if name == "bernoulli":
+        return Bernoulli(spec.shape)
+    kind = {"categorical": Categorical, "discretized_logistic": DiscretizedLogistic}[name]
+    return kind(spec.shape, spec.levels)

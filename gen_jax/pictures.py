@@ -1,0 +1,135 @@
+"""Drawing: arrays of uint8 in, pictures uint8 [H, W, 3] out."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+_MIN_CELL = 56  # pixels, so that an 8x8 digit can be seen
+_BACKGROUND = 255
+
+
+def tile(images: np.ndarray, columns: int | None = None, gap: int | None = None) -> np.ndarray:
+    """Images uint8 [N, H, W, C] -> one picture, row by row.
+
+    One channel is grey, two become red and green, of more than three the first three are shown.
+    Small images are enlarged by a whole factor. Without `columns` the picture is about square.
+    """
+    num, height, width, channels = images.shape
+    if channels == 1:
+        images = images.repeat(3, -1)
+    elif channels == 2:
+        images = np.concatenate([images, np.zeros_like(images[..., :1])], -1)
+    images = images[..., :3]
+    scale = max(1, -(-_MIN_CELL // max(height, width)))
+    images = images.repeat(scale, 1).repeat(scale, 2)
+    gap = 2 if gap is None else gap
+    columns = columns or int(np.ceil(np.sqrt(num)))
+    rows = -(-num // columns)
+    cell = (images.shape[1] + gap, images.shape[2] + gap)
+    picture = np.full((rows * cell[0] + gap, columns * cell[1] + gap, 3), _BACKGROUND, np.uint8)
+    for index, image in enumerate(images):
+        top, left = (index // columns) * cell[0] + gap, (index % columns) * cell[1] + gap
+        picture[top : top + image.shape[0], left : left + image.shape[1]] = image
+    return picture
+
+
+def pairs(originals: np.ndarray, reconstructions: np.ndarray, columns: int) -> np.ndarray:
+    """Rows of originals, each with its reconstructions in the row below."""
+    rows = []
+    for start in range(0, len(originals), columns):
+        above, below = originals[start : start + columns], reconstructions[start : start + columns]
+        rows.append(tile(np.concatenate([above, below]), len(above)))
+    width = max(row.shape[1] for row in rows)
+    fill = [((0, 4), (0, width - row.shape[1]), (0, 0)) for row in rows]
+    padded = [np.pad(r, f, constant_values=_BACKGROUND) for r, f in zip(rows, fill, strict=True)]
+    return np.concatenate(padded)[:-4]
+
+
+def scatter(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Samples [N, 2] in the plane over data [M, 2], on the same axes."""
+    figure, axes = _figure(6, 6)
+    axes.scatter(*reference.T, s=8, c="#c8c8c8", label="data", linewidths=0)
+    axes.scatter(*points.T, s=4, c="#1f6feb", alpha=0.5, label="samples", linewidths=0)
+    low, high = reference.min(0), reference.max(0)
+    margin = 0.15 * (high - low).max()
+    axes.set_xlim(low[0] - margin, high[0] + margin)
+    axes.set_ylim(low[1] - margin, high[1] + margin)
+    axes.set_aspect("equal")
+    axes.legend(loc="upper right", frameon=False)
+    return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
+
+
+def curves(rows: list[dict]) -> bytes:
+    """Training curves as a PNG: a panel for each metric, validation beside training.
+
+    Replicas ("NAME/replica_0") are thin lines and their mean is a thick one.
+    """
+    names = {name for row in rows for name in row} - {"step"}
+    means = sorted(name for name in names if "/replica_" not in name)
+    panels = [name for name in means if not name.startswith("validation/")]
+    own = [n for n in means if n.startswith("validation/") and n.split("/", 1)[1] not in panels]
+    panels += own
+    columns = min(3, max(1, len(panels)))
+    lines = -(-len(panels) // columns)
+    figure, axes = _figure(4.2 * columns, 2.8 * lines, lines, columns)
+    flat = np.atleast_1d(axes).reshape(-1)
+    for axis, name in zip(flat, panels, strict=False):
+        for part, color in ((name, "#1f6feb"), (f"validation/{name}", "#d1242f")):
+            for series in sorted(n for n in names if n.startswith(f"{part}/replica_")):
+                axis.plot(*_series(rows, series), color=color, linewidth=0.6, alpha=0.4)
+            if part in names:
+                x, y = _series(rows, part)
+                marker = "o" if len(x) < 15 else None
+                label = "validation" if part.startswith("validation/") else "training"
+                axis.plot(x, y, color=color, linewidth=1.6, marker=marker, ms=3, label=label)
+        axis.set_title(name, fontsize=10, loc="left")
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+        low, high = _limits(rows, [name, f"validation/{name}"])
+        axis.set_ylim(low, high)
+        if f"validation/{name}" in names:
+            axis.legend(fontsize=8, frameon=False)
+    for axis in flat[len(panels) :]:
+        axis.axis("off")
+    return _png(figure)
+
+
+def save_png(path: Path, picture: np.ndarray) -> Path:
+    """Writes a picture, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    Image.fromarray(picture).save(part, format="PNG")
+    part.replace(path)
+    return path
+
+
+def _series(rows: list[dict], name: str) -> tuple[list[float], list[float]]:
+    found = [(row["step"], row[name]) for row in rows if name in row]
+    return [step for step, _ in found], [value for _, value in found]
+
+
+def _limits(rows: list[dict], names: list[str]) -> tuple[float, float]:
+    """Leaves out the first row's heights, which would flatten all that comes after."""
+    values = np.array([row[n] for row in rows for n in names if n in row])
+    low, high = np.percentile(values, [1, 97]) if len(values) > 10 else (values.min(), values.max())
+    margin = 0.08 * (high - low) or max(abs(high) * 0.05, 1e-6)
+    return low - margin, high + margin
+
+
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1):
+    import matplotlib  # a second that most commands save
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
+    return figure, figure.subplots(rows, columns)
+
+
+def _png(figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

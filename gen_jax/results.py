@@ -1,0 +1,143 @@
+"""Measured rows behind the tables of the docs.
+
+`results/TABLE.json` lists a table's rows. What is known before a measurement (reference,
+source, protocol, deviation, command) is written there by hand, with status "not run" and no
+value. `launch.py evaluate --record=TABLE` fills in the rest, so no measured figure is typed.
+`python -m gen_jax.results` writes docs/results.md from them.
+"""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from gen_jax.errors import UserError
+from gen_jax.evaluation.metric import Metric
+
+ROOT = Path(__file__).parents[1]
+FIELDS = (
+    *("row", "metric", "value", "stderr", "unit", "n", "seeds", "reference", "source", "protocol"),
+    *("deviation", "hardware", "wall_clock_s", "command", "commit", "status"),
+)
+
+
+def read(path: Path) -> list[dict]:
+    """The rows of a table.
+
+    Raises:
+      UserError: if there is no such table, naming those that there are.
+    """
+    if not path.exists():
+        tables = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
+        raise UserError(f"no table {path.stem!r}; there are: {tables}")
+    return json.loads(path.read_text())
+
+
+def record(
+    path: Path, config: ConfigDict, figures: dict[str, Metric], seconds: float
+) -> list[dict]:
+    """Fills in the rows that a run measures, in place, and returns them.
+
+    Args:
+      path: `results/TABLE.json`.
+      config: of the run; its `experiment` names the row.
+      figures: what was measured.
+      seconds: training time.
+
+    Raises:
+      UserError: if the table has no row for this experiment and these metrics.
+    """
+    rows = read(path)
+    file, _, argument = config.experiment.partition(":")
+    name = Path(file).stem + (f":{argument}" if argument else "")
+    filled = [row for row in rows if row["row"] == name and row["metric"] in figures]
+    if not filled:
+        there = ", ".join(f"{row['row']} ({row['metric']})" for row in rows)
+        raise UserError(
+            f"table {path.stem!r} has no row {name!r} with one of {', '.join(figures)}; "
+            f"its rows are: {there}"
+        )
+    for row in filled:
+        figure = figures[row["metric"]]
+        row |= {
+            "value": round(figure.value, 4),
+            "stderr": None if figure.stderr is None else round(figure.stderr, 4),
+            "unit": figure.unit,
+            "n": figure.n,
+            "seeds": [config.seed],
+            "hardware": hardware(),
+            "wall_clock_s": round(seconds),
+            "commit": commit(),
+            "status": "measured",
+        }
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(rows, indent=2) + "\n")
+    part.replace(path)
+    return filled
+
+
+def hardware() -> str:
+    """For example "CPU, 2 cores" or "8 x NVIDIA H200"."""
+    device, count = jax.devices()[0], jax.device_count()
+    if device.platform == "cpu":
+        return f"CPU, {os.cpu_count()} cores"
+    return device.device_kind if count == 1 else f"{count} x {device.device_kind}"
+
+
+def commit() -> str:
+    """The commit of the code, with a plus if it has been changed since; "" without git."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py")
+    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+
+
+def render(folder: Path) -> str:
+    """docs/results.md of the tables in a folder."""
+    lines = [
+        "# Results",
+        "",
+        "Written by `python -m gen_jax.results` from `results/`. A figure is the mean over `n`",
+        "test examples ± its standard error. Difference is measured minus reference.",
+    ]
+    for path in sorted(folder.glob("*.json")):
+        lines += ["", f"## {path.stem}", ""]
+        lines.append(
+            "| row | metric | measured | reference | difference | seeds | hardware | time |"
+        )
+        lines.append("|---|---|---|---|---|---|---|---|")
+        rows = read(path)
+        lines += [_line(row) for row in rows]
+        for row in rows:
+            lines += ["", f"**{row['row']}, {row['metric']}.** {row['protocol']}"]
+            if row["deviation"]:
+                lines.append(f"Deviation: {row['deviation']}")
+            if row["source"]:
+                lines.append(f"Reference: {row['source']}.")
+            lines += ["", f"    {row['command']}"]
+    return "\n".join(lines) + "\n"
+
+
+def _line(row: dict) -> str:
+    value, reference = row["value"], row["reference"]
+    measured, difference, time = row["status"], "", ""
+    if value is not None:
+        error = "" if row["stderr"] is None else f" ± {row['stderr']:.2f}"
+        measured = f"{value:.2f}{error} {row['unit']} (n={row['n']:,})"
+        time = f"{row['wall_clock_s'] / 60:.0f} min"
+        if reference is not None:
+            difference = f"{value - reference:+.2f}"
+    reference = "" if reference is None else f"{reference:.2f}"
+    seeds = ", ".join(map(str, row["seeds"] or []))
+    cells = (row["row"], row["metric"], measured, reference, difference, seeds, row["hardware"])
+    return f"| {' | '.join(map(str, cells))} | {time} |"
+
+
+if __name__ == "__main__":
+    (ROOT / "docs" / "results.md").write_text(render(ROOT / "results"))

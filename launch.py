@@ -1,0 +1,63 @@
+"""The entry point of gen_jax.
+
+python launch.py                                     trains, evaluates and reports the quickstart
+python launch.py train --config=experiments/F.py --workdir=W [--config.optim.lr=1e-3 ...]
+python launch.py evaluate --workdir=W [--metrics=elbo,nll] [--record=TABLE]
+python launch.py sample --workdir=W --num=64 [--label=3] [--seed=0] [--temperature=1]
+python launch.py report --workdir=W
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+QUICKSTART = "experiments/quickstart.py"
+
+
+def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The flags of a sub-command, and the `--config.KEY=VALUE` arguments."""
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument("--workdir", type=Path, help="folder of the run")
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, parents=[common], help=text, description=text, allow_abbrev=False
+        )
+
+    train = add("train", "train a run, or go on with it")
+    train.add_argument("--config", default=QUICKSTART, help="experiment file, FILE.py[:ARGUMENT]")
+    evaluate = add("evaluate", "measure a run on the test split")
+    evaluate.add_argument("--metrics", help="comma-separated; the config's by default")
+    evaluate.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")
+    evaluate.add_argument("--record", help="table of results/ whose row this run measures")
+    sample = add("sample", "draw samples of a run")
+    sample.add_argument("--num", type=int, default=64, help="how many")
+    sample.add_argument("--label", type=int, help="of a class-conditional model")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--temperature", type=float, default=1.0)
+    sample.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")
+    add("report", "write report.html of a run")
+
+    flags, rest = parser.parse_known_args(arguments)
+    unknown = [argument for argument in rest if not argument.startswith("--config.")]
+    if unknown:
+        parser.error(f"unknown argument {unknown[0]}; see launch.py {flags.command} --help")
+    return flags, rest
+
+
+def main(arguments: list[str]) -> int:
+    from gen_jax import commands
+
+    quickstart = not arguments
+    flags, overrides = parse(arguments or ["train"])
+    return commands.run(flags, overrides, quickstart)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,82 @@
+"""Runs `launch.py` as a person would."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from gen_jax.checkpoints import Checkpoints
+
+ROOT = Path(__file__).parents[1]
+
+# A run of seconds on the digits that come with scikit-learn.
+TINY = (
+    "--config=experiments/quickstart.py:smoke",
+    "--config.model.hidden=(16,)",
+    "--config.model.latent_dim=2",
+)
+
+
+def environment(devices: int = 1) -> dict[str, str]:
+    env = dict(os.environ)
+    if devices > 1:
+        # More threads than cores, or the virtual devices wait for each other for ever.
+        env |= {
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "NPROC": "32",
+        }
+    return env
+
+
+def launch(
+    *arguments, devices: int = 1, code: int | None = 0, **env
+) -> subprocess.CompletedProcess:
+    """Runs the command to its end; `code` is the exit code that it must have."""
+    done = subprocess.run(
+        [sys.executable, "launch.py", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment(devices) | env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert code is None or done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return done
+
+
+def start(*arguments) -> subprocess.Popen:
+    """Starts the command, to be killed."""
+    return subprocess.Popen(
+        [sys.executable, "launch.py", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def kill(process: subprocess.Popen, signum: int = signal.SIGKILL) -> int:
+    process.send_signal(signum)
+    return process.wait(timeout=60)
+
+
+def leaves(workdir: Path, step: int) -> dict[str, np.ndarray]:
+    """Every array of a checkpoint, by its path."""
+    import orbax.checkpoint as ocp
+
+    folder = workdir / "checkpoints"
+    assert step in Checkpoints(folder).steps(), Checkpoints(folder).steps()
+    options = ocp.CheckpointManagerOptions(read_only=True)
+    manager = ocp.CheckpointManager(folder.absolute(), options=options)
+    return manager.restore(step, args=ocp.args.StandardRestore())
+
+
+def assert_same_checkpoint(first: Path, second: Path, step: int) -> None:
+    """Bit for bit."""
+    a, b = leaves(first, step), leaves(second, step)
+    assert a.keys() == b.keys() and len(a) > 10
+    for path in a:
+        np.testing.assert_array_equal(a[path], b[path], err_msg=path)

@@ -1,0 +1,39 @@
+"""Shared by all tests."""
+
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# One device in this process, whatever the shell says; tests of several start their own.
+os.environ.pop("XLA_FLAGS", None)
+
+from gen_jax import parallel  # noqa: E402
+
+parallel.setup()
+
+ROOT = Path(__file__).parents[1]
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Writes uint8 data as an idx file: the format of MNIST and its kin."""
+    header = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(
+        f">{array.ndim}I", *array.shape
+    )
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+@pytest.fixture(scope="session")
+def tiny_idx(tmp_path_factory) -> Path:
+    """A `manual_dir` with small random sets under the names of mnist and fashion_mnist."""
+    folder = tmp_path_factory.mktemp("manual")
+    rng = np.random.default_rng(0)
+    for name in ("mnist", "fashion_mnist"):
+        (folder / name).mkdir()
+        for split, count in (("train", 160), ("t10k", 64)):
+            images = rng.integers(0, 256, (count, 28, 28))
+            write_idx(folder / name / f"{split}-images-idx3-ubyte", images)
+            write_idx(folder / name / f"{split}-labels-idx1-ubyte", np.arange(count) % 10)
+    return folder

@@ -1,0 +1,183 @@
+"""The density evaluator against closed forms."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from scipy import stats
+
+from gen_jax import evaluation, families, keys
+from gen_jax.data.sources import ArrayExamples
+from gen_jax.data.spec import DataSpec
+from gen_jax.errors import UserError
+from gen_jax.evaluation import Subject, likelihood
+from gen_jax.families.base import LogWeights
+
+SIGMA = 0.5
+DIM = 6
+
+
+def settings(**changes) -> ConfigDict:
+    config = ConfigDict(
+        {"batch_size": 32, "num_examples": 0, "elbo_samples": 10, "importance_samples": 50}
+    )
+    config.update(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """A linear VAE with random weights: x = W z + b + sigma e, so p(x) is Gaussian and known."""
+    spec = DataSpec("real", (DIM,))
+    model = families.default_model("vae")
+    model.update(hidden=(), latent_dim=3, likelihood="gaussian", sigma=SIGMA)
+    family = families.build("vae", model, spec)
+    zeros = {"x": jnp.zeros((1, DIM)), "label": jnp.zeros(1, jnp.int32)}
+    params, extra = family.init(jax.random.key(0), zeros)
+    rng = np.random.default_rng(0)
+    # A decoder that uses its latents, and an encoder near the exact posterior but off it.
+    weights, bias = rng.normal(size=(3, DIM)) * 0.6, rng.normal(size=DIM)
+    precision = np.eye(3) + weights @ weights.T / SIGMA**2
+    encoder = np.linalg.solve(precision, weights).T / SIGMA**2
+    log_sigma = -0.5 * np.log(np.diag(precision)) + 0.1
+    network = params["vae"]
+    network["decoder"]["output"] = {"kernel": jnp.float32(weights), "bias": jnp.float32(bias)}
+    network["posterior"] = {
+        "kernel": jnp.float32(np.concatenate([encoder, np.zeros((DIM, 3))], 1)),
+        "bias": jnp.float32(np.concatenate([-bias @ encoder + 0.05, log_sigma])),
+    }
+    cov = weights.T @ weights + SIGMA**2 * np.eye(DIM)
+    exact = stats.multivariate_normal(bias, cov)
+    x = exact.rvs(301, random_state=1).astype(np.float32)
+    examples = ArrayExamples("test", x, np.zeros(len(x), np.int32))
+    return Subject(family, spec, params, extra), examples, exact.logpdf(x)
+
+
+def test_bounds_rise_to_the_exact_likelihood(linear):
+    subject, examples, exact = linear
+    bounds = [
+        likelihood.importance_terms(subject, examples, settings(), k)["bound"]
+        for k in (1, 5, 50, 500)
+    ]
+    elbo = likelihood.importance_terms(subject, examples, settings(), 200)["elbo"]
+    # The one-sample bound is the ELBO with more noise.
+    assert abs(bounds[0].mean() - elbo.mean()) < 4 * (bounds[0] - elbo).std() / len(exact) ** 0.5
+    means = [elbo.mean(), *(bound.mean() for bound in bounds[1:]), exact.mean()]
+    assert means == sorted(means), means
+    assert means[-1] - means[0] > 0.1, "the encoder should leave a gap for the bounds to close"
+    gap = exact - bounds[-1]
+    assert abs(gap.mean()) < 0.01 + 3 * gap.std() / len(gap) ** 0.5
+
+
+def test_importance_weights_are_unbiased(linear):
+    subject, examples, exact = linear
+    batch = {k: jnp.asarray(v) for k, v in examples.gather(np.arange(20)).items()}
+    each = keys.per_example(keys.stream(0, "test"), jnp.arange(20))
+    terms = subject.family.log_weights(subject.params, subject.extra, batch, each, 20_000)
+    weights = np.exp(np.asarray(sum(terms), np.float64) - exact[:20])
+    stderr = weights.std(0) / len(weights) ** 0.5
+    assert (abs(weights.mean(0) - 1) < 4.5 * stderr).all()
+
+
+def test_rate_and_distortion_are_the_closed_forms(linear):
+    subject, examples, _ = linear
+    terms = likelihood.importance_terms(subject, examples, settings(), 2_000)
+    batch = {k: jnp.asarray(v) for k, v in examples.arrays().items()}
+    mean, log_variance = map(
+        np.asarray, subject.family.encode(subject.params, subject.extra, batch)
+    )
+    variance = np.exp(log_variance)
+    rate = 0.5 * (mean**2 + variance - log_variance - 1).sum(-1)
+    weights = np.asarray(subject.params["vae"]["decoder"]["output"]["kernel"])
+    bias = np.asarray(subject.params["vae"]["decoder"]["output"]["bias"])
+    residual = examples.arrays()["x"] - mean @ weights - bias
+    spread = (variance @ weights**2).sum(-1)
+    distortion = 0.5 * ((residual**2).sum(-1) + spread) / SIGMA**2 + 0.5 * DIM * np.log(
+        2 * np.pi * SIGMA**2
+    )
+    np.testing.assert_allclose(terms["rate"].mean(), rate.mean(), rtol=5e-3)
+    np.testing.assert_allclose(terms["distortion"].mean(), distortion.mean(), rtol=5e-3)
+
+
+def test_figures_do_not_depend_on_the_batch_size(linear):
+    subject, examples, _ = linear
+    one = likelihood.importance_terms(subject, examples, settings(batch_size=301), 7)
+    ragged = likelihood.importance_terms(subject, examples, settings(batch_size=64), 7)
+    # Chunks differ with the batch size, so only keys that are the example's own make them equal.
+    assert len(ragged["bound"]) == 301
+    limited = likelihood.importance_terms(subject, examples, settings(num_examples=10), 7)
+    assert len(limited["bound"]) == 10
+    for name in one:
+        np.testing.assert_allclose(one[name][:10], limited[name], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 100])
+def test_log_mean_exp_in_chunks_is_the_sum_by_hand(chunk):
+    drawn = []
+
+    def log_weights(each, num):
+        values = keys.normal(each, (num,)).T * 5 - 40
+        drawn.append(values)
+        return LogWeights(values - 1, jnp.ones_like(values))
+
+    each = keys.per_example(keys.stream(0, "x"), jnp.arange(4))
+    with jax.disable_jit():
+        terms = likelihood.log_mean_exp(log_weights, each, 7, chunk, log_volume=2.0)
+    w = np.concatenate([np.asarray(d, np.float64) for d in drawn])[:7]
+    np.testing.assert_allclose(terms["bound"], np.log(np.exp(w).mean(0)) + 2, rtol=1e-5)
+    np.testing.assert_allclose(terms["elbo"], w.mean(0) + 2, rtol=1e-5)
+    np.testing.assert_allclose(terms["rate"], -1.0, rtol=1e-5)
+    np.testing.assert_allclose(terms["distortion"], 1 - w.mean(0) - 2, rtol=1e-5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Uniform:
+    """The uniform density on [0, 2]^D, whatever the data."""
+
+    def log_weights(self, params, extra, batch, each, num_samples):
+        dims = batch["x"].shape[-1]
+        value = jnp.full((num_samples, len(each)), -dims * jnp.log(2.0))
+        return LogWeights(value, jnp.zeros_like(value))
+
+
+@pytest.mark.parametrize("levels", [17, 256])
+def test_bits_per_dim_of_a_known_density(levels):
+    spec = DataSpec("real", (5,), levels=levels)
+    x = np.random.default_rng(0).integers(0, levels, (9, 5)).astype(np.uint8)
+    examples = ArrayExamples("test", x, np.zeros(9, np.int32))
+    figures = evaluation.evaluate(Subject(Uniform(), spec, {}, {}), examples, ["nll"], settings())
+    # P(integers) = (1 / 2 / levels)^D.
+    np.testing.assert_allclose(figures["bits_per_dim"].value, 1 + np.log2(levels), rtol=1e-5)
+    np.testing.assert_allclose(figures["nll"].value, 5 * np.log(2 * levels), rtol=1e-5)
+    assert figures["nll"].kind == "upper_bound" and figures["nll"].n == 9
+
+
+def test_standard_error_is_over_examples():
+    values = np.random.default_rng(0).normal(size=400) * 3
+    metric = evaluation.Metric.mean(values, "nats", "exact", "x")
+    assert metric.stderr == pytest.approx(stats.sem(values))
+    assert metric.value == pytest.approx(values.mean())
+
+
+def test_active_units_counts_latents_that_move(linear):
+    subject, examples, _ = linear
+    kernel = subject.params["vae"]["posterior"]["kernel"]
+    dead = kernel.at[:, 1].set(0.0)
+    posterior = subject.params["vae"]["posterior"] | {"kernel": dead}
+    params = {"vae": subject.params["vae"] | {"posterior": posterior}}
+    changed = dataclasses.replace(subject, params=params)
+    for model, count in ((subject, 3), (changed, 2)):
+        figures = evaluation.evaluate(model, examples, ["active_units"], settings())
+        assert figures["active_units"].value == count
+
+
+def test_what_a_family_lacks_is_refused_with_who_has_it(linear):
+    _, examples, _ = linear
+    lacking = Subject(Uniform(), DataSpec("real", (DIM,)), {}, {})
+    with pytest.raises(UserError, match=r"encode.* Uniform lacks; .*VAE, PlainAutoencoder"):
+        evaluation.evaluate(lacking, examples, ["active_units"], settings())
+    with pytest.raises(UserError, match=r"unknown metric 'fidd'; valid are: elbo, nll"):
+        evaluation.evaluate(lacking, examples, ["fidd"], settings())

@@ -1,0 +1,50 @@
+"""The same config on 1, 2 and 4 devices gives the same run."""
+
+import cli
+import numpy as np
+import pytest
+
+from gen_jax.logs import read_metrics
+
+STEPS = (
+    "--config.steps=50",
+    "--config.log_every=5",
+    "--config.eval_every=50",
+    "--config.checkpoint_every=50",
+    "--config.optim.accumulate=2",
+)
+
+
+@pytest.fixture(scope="module")
+def losses(tmp_path_factory):
+    found = {}
+    for devices in (1, 2, 4):
+        workdir = tmp_path_factory.mktemp(f"devices_{devices}")
+        cli.launch("train", *cli.TINY, *STEPS, f"--workdir={workdir}", devices=devices)
+        rows = read_metrics(workdir)
+        found[devices] = {
+            name: [row[name] for row in rows if name in row]
+            for name in ("loss/vae", "grad_norm/vae", "validation/elbo")
+        }
+    return found
+
+
+@pytest.mark.parametrize("devices", [2, 4])
+@pytest.mark.parametrize("name", ["loss/vae", "grad_norm/vae", "validation/elbo"])
+def test_metrics_agree(losses, devices, name):
+    assert len(losses[1]["loss/vae"]) == 10
+    np.testing.assert_allclose(losses[devices][name], losses[1][name], rtol=1e-5)
+
+
+def test_batch_that_does_not_divide_is_refused(tmp_path):
+    done = cli.launch(
+        "train",
+        *cli.TINY,
+        "--config.batch_size=18",
+        f"--workdir={tmp_path / 'run'}",
+        devices=4,
+        code=1,
+    )
+    assert "batch_size=18 does not divide over 4 devices" in done.stderr
+    assert "nearest valid: --config.batch_size=16 or 20" in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,59 @@
+"""The docs' tables are those of results/, and recording fills in a row."""
+
+import json
+
+import cli
+import pytest
+
+from gen_jax import config as config_lib
+from gen_jax import results
+from gen_jax.errors import UserError
+from gen_jax.evaluation import Metric
+
+
+def test_docs_are_generated_from_the_rows():
+    text = (cli.ROOT / "docs" / "results.md").read_text()
+    assert text == results.render(cli.ROOT / "results"), "run: python -m gen_jax.results"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((cli.ROOT / "results").glob("*.json")), ids=lambda p: p.stem
+)
+def test_rows_are_whole(path):
+    for row in results.read(path):
+        assert tuple(row) == results.FIELDS
+        assert row["status"] in ("measured", "not run")
+        assert (row["value"] is None) == (row["status"] == "not run")
+        assert row["command"].startswith("python ")
+
+
+@pytest.fixture
+def table(tmp_path):
+    row = dict.fromkeys(results.FIELDS, "") | {
+        **{"row": "quickstart", "metric": "nll", "value": None, "reference": 10.0},
+        **{"stderr": None, "seeds": None, "status": "not run", "command": "python launch.py"},
+    }
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps([row, row | {"row": "other"}]))
+    return path
+
+
+def test_record_fills_in_its_row_alone(table):
+    config = config_lib.load_file(str(cli.ROOT / "experiments" / "quickstart.py"))
+    figures = {"nll": Metric(12.5, 0.25, "nats", "upper_bound", 297, "nll[...]")}
+    results.record(table, config, figures, 61.0)
+    first, second = results.read(table)
+    assert (first["value"], first["stderr"], first["n"], first["seeds"]) == (12.5, 0.25, 297, [0])
+    assert first["status"] == "measured" and first["hardware"] and first["wall_clock_s"] == 61
+    assert second["status"] == "not run" and second["value"] is None
+    page = results.render(table.parent)
+    assert "| 12.50 ± 0.25 nats (n=297) | 10.00 | +2.50 |" in page
+    assert "| other | nll | not run | 10.00 |" in page
+
+
+def test_record_refuses_what_the_table_does_not_have(table):
+    config = config_lib.load_file(str(cli.ROOT / "experiments" / "vae_mnist.py"))
+    with pytest.raises(UserError, match=r"no row 'vae_mnist'.*quickstart \(nll\)"):
+        results.record(table, config, {"nll": None}, 1.0)
+    with pytest.raises(UserError, match=r"no table 'x'; there are: table"):
+        results.read(table.parent / "x.json")

@@ -1,0 +1,126 @@
+"""`gen_jax.load`: the way into a notebook; and replicas through the command line."""
+
+import json
+
+import cli
+import numpy as np
+import pytest
+
+import gen_jax
+from gen_jax import config as config_lib
+from gen_jax import experiment
+from gen_jax.logs import read_metrics
+
+
+def train(workdir, *arguments):
+    path = cli.TINY[0].removeprefix("--config=")
+    config = config_lib.load_file(str(cli.ROOT / path))
+    config = config_lib.override(config, [*cli.TINY[1:], *arguments])
+    experiment.train(config, workdir)
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    train(workdir, "--config.optim.ema_decay=0.5")
+    return gen_jax.load(workdir)
+
+
+def test_sample(run):
+    x = run.sample(16)
+    assert x.shape == (16, 8, 8, 1) and 0 <= x.min() < x.max() <= 1
+    np.testing.assert_array_equal(x, run.sample(16))
+    np.testing.assert_array_equal(x[:4], run.sample(4))
+    assert (x != run.sample(16, seed=1)).any()
+
+
+def test_log_prob_is_a_bound_that_rises_with_samples(run):
+    x = (np.random.default_rng(0).random((12, 8, 8, 1)) < 0.5).astype(np.float32)
+    one, many = run.log_prob(x, num_samples=1), run.log_prob(x, num_samples=500)
+    assert one.shape == (12,) and (many < 0).all()
+    assert many.mean() > one.mean()
+
+
+def test_encode_and_decode(run):
+    x = run.experiment.dataset.splits["test"].gather(np.arange(5))["x"] / 16.0
+    posterior = run.encode(x)
+    assert posterior.mean.shape == posterior.log_variance.shape == (5, 2)
+    assert run.decode(posterior.mean).shape == (5, 8, 8, 1)
+
+
+def test_evaluate_is_what_the_command_writes(run):
+    cli.launch("evaluate", f"--workdir={run.workdir}", "--metrics=nll,elbo")
+    written = json.loads((run.workdir / "evaluation.json").read_text())["metrics"]
+    figures = run.evaluate("nll", "elbo")
+    for name, figure in figures.items():
+        assert figure.value == pytest.approx(written[name]["value"], rel=1e-6)
+    assert figures["nll"].value < -figures["elbo"].value
+    assert figures["elbo"].value == pytest.approx(
+        -(figures["rate"].value + figures["distortion"].value), rel=1e-5
+    )
+
+
+def test_the_moving_average_is_what_is_evaluated(run):
+    leaves = cli.leaves(run.workdir, 20)
+    name = "['posterior']['kernel']"
+    kernel = np.asarray(run.subject.params["vae"]["posterior"]["kernel"])
+    averaged = next(v for k, v in leaves.items() if k.startswith(".ema") and k.endswith(name))
+    raw = next(v for k, v in leaves.items() if k.startswith(".params") and k.endswith(name))
+    np.testing.assert_array_equal(kernel, averaged)
+    assert (kernel != raw).any()
+
+
+def test_wrong_shape_is_named(run):
+    with pytest.raises(gen_jax.UserError, match=r"\[3, 28, 28\].* \[N, 8, 8, 1\]"):
+        run.encode(np.zeros((3, 28, 28)))
+
+
+def test_latent_plane_has_a_map(run):
+    names = {path.name for path in (run.workdir / "samples").glob("*.png")}
+    assert {"samples.png", "reconstructions.png", "interpolation.png", "latent_map.png"} <= names
+
+
+def test_replica_equals_the_run_alone_with_that_seed(tmp_path):
+    config = train(tmp_path / "three", "--config.num_replicas=3", "--config.seed=5")
+    assert config.num_replicas == 3
+    rows = read_metrics(tmp_path / "three")
+    for replica in range(3):
+        alone = tmp_path / str(replica)
+        train(alone, f"--config.seed={5 + replica}")
+        for mine, theirs in zip(rows, read_metrics(alone), strict=True):
+            for name in {"loss/vae", "validation/elbo"} & set(theirs):
+                each = [mine[f"{name}/replica_{r}"] for r in range(3)]
+                np.testing.assert_allclose(each[replica], theirs[name], rtol=1e-5)
+                np.testing.assert_allclose(mine[name], np.mean(each), rtol=1e-5)
+        together = gen_jax.load(tmp_path / "three", replica)
+        np.testing.assert_allclose(
+            together.sample(4), gen_jax.load(alone).sample(4), rtol=1e-4, atol=1e-5
+        )
+    cli.launch("sample", f"--workdir={tmp_path / 'three'}", "--replica=2", "--num=2")
+    cli.launch("evaluate", f"--workdir={tmp_path / 'three'}", "--replica=2", "--metrics=elbo")
+    written = json.loads((tmp_path / "three" / "evaluation.json").read_text())
+    assert written["replica"] == 2
+
+
+def test_conditional_samples_by_label(tmp_path):
+    train(tmp_path, "--config.model.conditional=True")
+    run = gen_jax.load(tmp_path)
+    assert (run.sample(2, label=3) != run.sample(2, label=4)).any()
+    with pytest.raises(gen_jax.UserError, match="no label 10; valid are 0 to 9"):
+        run.sample(2, label=10)
+
+
+def test_autoencoder_trains_and_is_refused_what_it_lacks(tmp_path):
+    train(
+        tmp_path,
+        "--config.model.autoencoder=True",
+        "--config.eval.validation_metrics=('mse',)",
+        "--config.eval.metrics=('mse',)",
+    )
+    run = gen_jax.load(tmp_path)
+    assert 0 < run.evaluate()["mse"].value < 1
+    with pytest.raises(gen_jax.UserError, match=r"nll needs log_weights, .*lacks; .*: VAE"):
+        run.evaluate("nll")
+    with pytest.raises(gen_jax.UserError, match="PlainAutoencoder lacks"):
+        run.sample(3)
