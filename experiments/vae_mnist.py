@@ -12,7 +12,7 @@ from gen_jax.config import experiment
 
 @experiment("vae")
 def get_config(config, variant):
-    config.steps = 500_000
+    config.steps = 400_000
     config.batch_size = 100
     config.steps_per_dispatch = 100
     config.log_every = 5_000

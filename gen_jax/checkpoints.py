@@ -19,9 +19,9 @@ class Checkpoints:
     """The checkpoints of a run, newest first.
 
     A checkpoint is a flat {path: array} of the state's leaves. Saving is asynchronous: the copy
-    to host memory is made at once and the writing goes on beside training. When it is found finished
-    the checkpoint is sealed with the CRC of each of its files, so that damage is reported
-    before anything reads them. One without a seal (the process was killed) is read as it is.
+    to host memory is made at once and the writing goes on beside training. When it is found
+    finished it is sealed with the CRC of each of its files, so that damage is reported before
+    anything reads them. One without a seal (the process was killed) is read as it is.
 
     Args:
       directory: where they are; made when the first is written.

@@ -12,8 +12,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gen_jax import config as config_lib
-from gen_jax import evaluation, families, gallery, optimizers, parallel, pictures, signals
-from gen_jax import train_step
+from gen_jax import (
+    evaluation,
+    families,
+    gallery,
+    optimizers,
+    parallel,
+    pictures,
+    signals,
+    train_step,
+)
 from gen_jax.checkpoints import Checkpoints
 from gen_jax.data import sources
 from gen_jax.data.batches import TrainBatches

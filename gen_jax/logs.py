@@ -33,7 +33,7 @@ class MetricsWriter:
             part = path.with_suffix(".part")
             part.write_text("".join(f"{json.dumps(row)}\n" for row in kept))
             part.replace(path)
-        self._file = open(path, "a", buffering=1)  # noqa: SIM115: closed by `close`
+        self._file = open(path, "a", buffering=1)  # noqa: SIM115
         purge = resume_step + 1 if resume_step else None
         self._board = SummaryWriter(str(Path(workdir) / "tensorboard"), purge_step=purge)
 
