@@ -21,6 +21,7 @@ def default_config(family: str) -> ConfigDict:
     """The keys that every experiment has, and the family's own under `model`."""
     config = ConfigDict()
     config.experiment = ""  # the file and its argument, filled in by `load_file`
+    config.overrides = ()  # what the command line changed, filled in by `override`
     config.family = family
     config.seed = 0
     # Independent runs side by side in one program, with seeds seed, seed + 1, ...
@@ -134,6 +135,7 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
         values(["launch.py", *arguments])
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(_override_message(config, arguments, error)) from None
+    config.overrides = (*config.overrides, *arguments)
     return config
 
 
@@ -182,9 +184,9 @@ def from_json(text: str) -> ConfigDict:
 
 
 def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """Lines `key: old -> new` of what differs."""
+    """Lines `key: old -> new` of what differs; how it came about (`overrides`) does not count."""
     old, new, missing = flatten(old), flatten(new), "(not there)"
-    keys = sorted(old.keys() | new.keys())
+    keys = sorted((old.keys() | new.keys()) - {"overrides"})
     pairs = [(key, old.get(key, missing), new.get(key, missing)) for key in keys]
     return [f"{key}: {before} -> {after}" for key, before, after in pairs if before != after]
 

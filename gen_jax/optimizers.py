@@ -76,4 +76,4 @@ def make(config: ConfigDict, steps: int, network: str) -> Optimizer:
 
 def global_norm(grads: Any) -> jax.Array:
     """The L2 norm of a gradient, float32."""
-    return jnp.float32(optax.global_norm(grads))
+    return jnp.float32(optax.tree.norm(grads))

@@ -10,7 +10,7 @@ import pytest
 # One device in this process, whatever the shell says; tests of several start their own.
 os.environ.pop("XLA_FLAGS", None)
 
-from gen_jax import parallel  # noqa: E402
+from gen_jax import parallel
 
 parallel.setup()
 

@@ -1,0 +1,170 @@
+"""report.html of a run: one file that needs nothing else."""
+
+import base64
+import html
+import json
+import shlex
+from pathlib import Path
+
+from gen_jax import config as config_lib
+from gen_jax import pictures
+from gen_jax.errors import UserError
+from gen_jax.experiment import read_config
+from gen_jax.logs import figure, read_metrics
+
+_CAPTIONS = {
+    "samples": "Samples from the model.",
+    "reconstructions": "Held-out examples, with their reconstructions below.",
+    "interpolation": "Straight lines in latent space between two held-out examples (at the ends).",
+    "latent_map": "Decoded points of the latent plane, at equal steps of the prior's probability.",
+}
+_STYLE = """
+:root { --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --back: #f6f8fa; --blue: #0969da; }
+* { box-sizing: border-box; }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 1000px;
+  margin: 0 auto; padding: 24px 20px 60px; }
+h1 { font-size: 26px; margin: 0 0 4px; overflow-wrap: anywhere; }
+h2 { font-size: 18px; margin: 36px 0 12px; padding-bottom: 6px;
+  border-bottom: 1px solid var(--line); }
+.lead, figcaption, .spec, .none { color: var(--soft); }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line);
+  vertical-align: top; }
+th { font-weight: 600; font-size: 13px; color: var(--soft); }
+td.number { font-variant-numeric: tabular-nums; white-space: nowrap; font-weight: 600; }
+.spec { font-size: 12px; overflow-wrap: anywhere; }
+figure { margin: 0; }
+figcaption { font-size: 13px; margin-top: 6px; }
+img { max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: 4px; }
+.plain img { border: 0; }
+.gallery { display: grid; gap: 24px; align-items: start;
+  grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); }
+.timeline { display: grid; gap: 12px;
+  grid-template-columns: repeat(auto-fill, minmax(100px, 1fr)); }
+pre { background: var(--back); padding: 12px 14px; border-radius: 6px; overflow-x: auto;
+  font-size: 13px; margin: 0; }
+.config { columns: 2 320px; font: 13px/1.7 ui-monospace, monospace; }
+.config div { break-inside: avoid; overflow-wrap: anywhere; }
+.config span { color: var(--soft); }
+"""
+
+
+def write_report(workdir: Path) -> Path:
+    """Writes `report.html` from what the workdir holds, and says what is missing.
+
+    Raises:
+      UserError: if there is no run.
+    """
+    config = read_config(workdir)
+    rows = read_metrics(workdir)
+    step = max((row["step"] for row in rows), default=0)
+    name = config.experiment or config.family
+    sections = [
+        ("Evaluation", _evaluation(workdir)),
+        ("Pictures", _pictures(workdir)),
+        ("Training", _training(rows)),
+        ("Samples over training", _timeline(workdir)),
+        ("Commands", _commands(config, workdir)),
+        ("Config", _config(config)),
+    ]
+    body = "".join(f"<h2>{title}</h2>{content}" for title, content in sections if content)
+    replicas = f", {config.num_replicas} replicas" if config.num_replicas > 1 else ""
+    lead = (
+        f"{config.family} on {config.data.name}, step {step:,} of {config.steps:,}, "
+        f"batch {config.batch_size:,}, seed {config.seed}{replicas}"
+    )
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{_text(name)}</title><style>{_STYLE}</style></head><body>"
+        f'<h1>{_text(name)}</h1><p class="lead">{_text(lead)}</p>{body}</body></html>\n'
+    )
+    part = workdir / "report.html.part"
+    part.write_text(page)
+    path = workdir / "report.html"
+    part.replace(path)
+    return path
+
+
+def _evaluation(workdir: Path) -> str:
+    path = workdir / "evaluation.json"
+    if not path.exists():
+        return _none(f"not evaluated yet: python launch.py evaluate --workdir={workdir}")
+    try:
+        evaluation = json.loads(path.read_text())
+    except json.JSONDecodeError:
+        raise UserError(f"{path} is damaged; run launch.py evaluate again") from None
+    lines = []
+    for name, metric in evaluation["metrics"].items():
+        cells = (metric["unit"], metric["kind"].replace("_", " "), f"{metric['n']:,}")
+        lines.append(
+            f'<tr><td>{_text(name)}<div class="spec">{_text(metric["spec"])}</div></td>'
+            f'<td class="number">{_text(figure(metric))}</td>'
+            + "".join(f"<td>{_text(cell)}</td>" for cell in cells)
+            + "</tr>"
+        )
+    head = "<tr><th>metric</th><th>value ± s.e.</th><th>unit</th><th>kind</th><th>n</th></tr>"
+    where = f"{evaluation['dataset']}, {evaluation['split']} split, step {evaluation['step']:,}"
+    return f'<p class="lead">{_text(where)}</p><table>{head}{"".join(lines)}</table>'
+
+
+def _pictures(workdir: Path) -> str:
+    figures = []
+    for name, caption in _CAPTIONS.items():
+        path = workdir / "samples" / f"{name}.png"
+        if path.exists():
+            figures.append(
+                f"<figure>{_image(path.read_bytes(), name)}"
+                f"<figcaption>{_text(caption)}</figcaption></figure>"
+            )
+    if not figures:
+        return _none("no pictures yet: they are made at the end of training")
+    return f'<div class="gallery">{"".join(figures)}</div>'
+
+
+def _training(rows: list[dict]) -> str:
+    if not rows:
+        return _none("no training step has been logged yet")
+    return f'<div class="plain">{_image(pictures.curves(rows), "training curves")}</div>'
+
+
+def _timeline(workdir: Path) -> str:
+    paths = sorted((workdir / "samples").glob("step_*.png"))
+    if len(paths) < 2:
+        return ""
+    count = min(8, len(paths))
+    chosen = [paths[round(i * (len(paths) - 1) / (count - 1))] for i in range(count)]
+    figures = [
+        f"<figure>{_image(p.read_bytes(), p.stem)}"
+        f"<figcaption>step {int(p.stem.removeprefix('step_')):,}</figcaption></figure>"
+        for p in chosen
+    ]
+    return f'<div class="timeline">{"".join(figures)}</div>'
+
+
+def _commands(config, workdir: Path) -> str:
+    lines = [
+        f"python launch.py train --config={config.experiment} --workdir={workdir}",
+        f"python launch.py evaluate --workdir={workdir}",
+        f"python launch.py sample --workdir={workdir} --num=64",
+    ]
+    lines[0] = " \\\n    ".join([lines[0], *map(shlex.quote, config.overrides)])
+    return f"<pre>{_text(chr(10).join(lines))}</pre>"
+
+
+def _config(config) -> str:
+    flat = config_lib.flatten(config)
+    lines = [f"<div><span>{_text(k)}</span> {_text(v)}</div>" for k, v in flat.items()]
+    return f'<div class="config">{"".join(lines)}</div>'
+
+
+def _image(png: bytes, name: str) -> str:
+    return f'<img alt="{_text(name)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+
+
+def _none(text: str) -> str:
+    return f'<p class="none">{_text(text)}</p>'
+
+
+def _text(value) -> str:
+    return html.escape(str(value))

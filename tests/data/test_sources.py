@@ -1,0 +1,317 @@
+"""Readers: what they find, how they split it, and what they say of bad files."""
+
+import gzip
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import write_idx
+from ml_collections import ConfigDict
+from PIL import Image
+
+from gen_jax.data import catalogue, sources, synthetic
+from gen_jax.errors import UserError
+
+
+def config(name, **changes):
+    values = {
+        **{"name": name, "data_dir": "", "manual_dir": "", "preprocess": "bytes"},
+        **{"num_validation": 20, "split_seed": 0, "resident_limit_mb": 100},
+        **{"image_size": 0, "crop": True, "grayscale": False},
+    }
+    return ConfigDict(values | changes)
+
+
+def rows(examples):
+    return {bytes(x) for x in examples.arrays()["x"].astype(np.float32)}
+
+
+def test_digits_are_split_once_and_for_all():
+    first = sources.load(config("digits", num_validation=100))
+    sizes = {name: len(split) for name, split in first.splits.items()}
+    assert sizes == {"train": 1400, "validation": 100, "test": 297}
+    assert first.spec.shape == (8, 8, 1) and first.spec.levels == 17
+    assert first.spec.num_classes == 10
+    other = sources.load(config("digits", num_validation=100, split_seed=1))
+    same = sources.load(config("digits", num_validation=100))
+    assert rows(first.splits["test"]) == rows(other.splits["test"])
+    assert rows(first.splits["validation"]) == rows(same.splits["validation"])
+    assert rows(first.splits["validation"]) != rows(other.splits["validation"])
+    everything = [x for split in first.splits.values() for x in split.arrays()["x"].reshape(-1, 64)]
+    from sklearn.datasets import load_digits
+
+    assert sorted(map(tuple, everything)) == sorted(map(tuple, load_digits().data.astype(int)))
+
+
+@pytest.mark.parametrize(("name", "modes"), [("ring", 8), ("grid", 25)])
+def test_plane_has_the_moments_of_its_mixture(name, modes):
+    dataset = sources.load(config(name, preprocess="none", num_validation=1000))
+    centers, sd = synthetic.MODES[name]
+    assert centers.shape == (modes, 2)
+    train = dataset.splits["train"].arrays()
+    assert len(train["x"]) == 99_000 and len(dataset.splits["test"]) == 10_000
+    for label in range(modes):
+        points = train["x"][train["label"] == label]
+        assert abs(len(points) / 99_000 - 1 / modes) < 0.01
+        np.testing.assert_allclose(points.mean(0), centers[label], atol=6 * sd / len(points) ** 0.5)
+        np.testing.assert_allclose(points.std(0), sd, rtol=0.06)
+    if name == "ring":
+        np.testing.assert_allclose(np.linalg.norm(centers, axis=1), 1)
+    else:
+        assert {tuple(c) for c in centers} == {
+            (a, b) for a in range(-4, 5, 2) for b in range(-4, 5, 2)
+        }
+
+
+def test_idx_files_are_prepared_once_and_read_back(tiny_idx, tmp_path):
+    settings = config("fashion_mnist", data_dir=str(tmp_path), manual_dir=str(tiny_idx))
+    dataset = sources.load(settings)
+    assert {n: len(s) for n, s in dataset.splits.items()} == {
+        **{"train": 140, "validation": 20, "test": 64}
+    }
+    assert dataset.spec.shape == (28, 28, 1) and dataset.spec.class_names[9] == "Ankle boot"
+    # What is read is what was in the files, images with their labels.
+    raw = (tiny_idx / "fashion_mnist" / "t10k-images-idx3-ubyte").read_bytes()[16:]
+    images = np.frombuffer(raw, np.uint8).reshape(64, 28, 28, 1)
+    expected = {(bytes(x), i % 10) for i, x in enumerate(images)}
+    test = dataset.splits["test"].arrays()
+    found = {(bytes(x), int(y)) for x, y in zip(test["x"], test["label"], strict=True)}
+    assert found == expected
+    # Prepared: the files are not needed any more.
+    settings.manual_dir = str(tmp_path / "nothing")
+    again = sources.load(settings)
+    assert rows(again.splits["train"]) == rows(dataset.splits["train"])
+
+
+def test_files_in_manual_dir_itself_and_compressed(tmp_path):
+    manual = tmp_path / "manual"
+    manual.mkdir()
+    for split in ("train", "t10k"):
+        for kind, array in (
+            ("images-idx3", np.zeros((30, 28, 28))),
+            ("labels-idx1", np.arange(30) % 10),
+        ):
+            path = manual / f"{split}-{kind}-ubyte"
+            write_idx(path, array)
+            path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+            path.unlink()
+    settings = config("mnist", data_dir=str(tmp_path / "data"), manual_dir=str(manual))
+    settings.num_validation = 3
+    assert len(sources.load(settings).splits["test"]) == 30
+
+
+def truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def garbage(path):
+    path.write_bytes(b"not an idx file" * 100)
+
+
+def huge_header(path):
+    data = bytearray(path.read_bytes())
+    data[4:8] = b"\xff\xff\xff\xff"
+    path.write_bytes(bytes(data))
+
+
+def half_gzip(path):
+    packed = gzip.compress(path.read_bytes())
+    path.with_name(path.name + ".gz").write_bytes(packed[: len(packed) // 2])
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [truncate, garbage, huge_header, half_gzip, os.remove])
+@pytest.mark.parametrize("file", ["train-images-idx3-ubyte", "t10k-labels-idx1-ubyte"])
+def test_damaged_idx_files_are_named(tiny_idx, tmp_path, damage, file):
+    manual = shutil.copytree(tiny_idx, tmp_path / "manual")
+    damage(manual / "mnist" / file)
+    settings = config("mnist", data_dir=str(tmp_path / "data"), manual_dir=str(manual))
+    with pytest.raises(UserError, match=re.escape(file)) as error:
+        sources.load(settings)
+    assert "\n" not in str(error.value)
+    assert not list((tmp_path / "data").glob("mnist/*"))
+
+
+def test_counts_and_labels_must_fit(tiny_idx, tmp_path):
+    manual = shutil.copytree(tiny_idx, tmp_path / "manual")
+    labels = manual / "mnist" / "train-labels-idx1-ubyte"
+    settings = config("mnist", data_dir=str(tmp_path / "data"), manual_dir=str(manual))
+    write_idx(labels, np.zeros(159))
+    with pytest.raises(UserError, match=r"160 images and .* 159 labels"):
+        sources.load(settings)
+    write_idx(labels, np.full(160, 10))
+    with pytest.raises(UserError, match="train label 10; mnist has 10 classes"):
+        sources.load(settings)
+
+
+def test_missing_data_name_the_three_ways(tmp_path):
+    settings = config("mnist", data_dir=str(tmp_path / "a"), manual_dir=str(tmp_path / "b"))
+    with pytest.raises(UserError, match=r"data_dir.*manual_dir.*\[tfds\]") as error:
+        sources.load(settings)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(12, 10, 3), (9, 9, 1)])
+def test_any_prepared_image_dataset_is_read_without_tensorflow(tmp_path, shape):
+    """A set with encoded images, as TFDS prepares CIFAR-10, written in its own process."""
+    code = f"""
+import numpy as np, tensorflow_datasets as tfds
+from PIL import Image
+import io
+class Toy(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+    def _info(self):
+        features = {{"image": tfds.features.Image(shape={shape}),
+                    "label": tfds.features.ClassLabel(names=["cat", "dog"])}}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+    def _split_generators(self, dl):
+        return {{"train": self._generate_examples(50)}}
+    def _generate_examples(self, count):
+        rng = np.random.default_rng(0)
+        for i in range(count):
+            x = rng.integers(0, 256, {shape}).astype(np.uint8)
+            file = io.BytesIO()
+            Image.fromarray(x.squeeze()).save(file, "PNG")
+            file.seek(0)
+            yield i, {{"image": file, "label": i % 2}}
+Toy.name = "toy_pets"
+Toy(data_dir={str(tmp_path)!r}, file_format="array_record").download_and_prepare()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    grayscale = shape[-1] == 1
+    dataset = sources.load(
+        config("toy_pets", data_dir=str(tmp_path), num_validation=5, grayscale=grayscale)
+    )
+    assert dataset.spec.shape == shape and dataset.spec.class_names == ("cat", "dog")
+    assert {n: len(s) for n, s in dataset.splits.items()} == {
+        **{"train": 40, "validation": 5, "test": 5}
+    }
+    rng = np.random.default_rng(0)
+    written = {bytes(rng.integers(0, 256, shape).astype(np.uint8)) for _ in range(50)}
+    found = {bytes(x) for split in dataset.splits.values() for x in split.arrays()["x"]}
+    assert found == written
+    small = config("toy_pets", data_dir=str(tmp_path), image_size=6, resident_limit_mb=0)
+    assert sources.load(small).spec.shape[:2] == (6, 6)
+    assert "tensorflow" not in sys.modules
+
+
+def test_record_formats_that_need_tensorflow_are_refused(tmp_path):
+    folder = tmp_path / "old_set" / "1.0.0"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text(json.dumps({"fileFormat": "tfrecord"}))
+    with pytest.raises(UserError, match="prepare it with file_format='array_record'"):
+        sources.load(config("old_set", data_dir=str(tmp_path)))
+
+
+def test_half_prepared_folders_are_not_taken_for_data(tmp_path):
+    folder = tmp_path / "mnist" / "incomplete.ABC_3.0.1"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text("{}")
+    assert catalogue._prepared("mnist", config("mnist", data_dir=str(tmp_path))) is None
+
+
+def write_images(root, sizes, folders=("b", "a")):
+    rng = np.random.default_rng(0)
+    for folder in folders:
+        (root / folder).mkdir(parents=True)
+        for index, (height, width) in enumerate(sizes):
+            pixels = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(root / folder / f"{index:02}.png")
+
+
+def test_folder_with_classes(tmp_path):
+    write_images(tmp_path, [(7, 5)] * 10)
+    dataset = sources.load(config(f"folder:{tmp_path}", num_validation=4))
+    assert dataset.spec.shape == (7, 5, 3) and dataset.spec.class_names == ("a", "b")
+    assert {n: len(s) for n, s in dataset.splits.items()} == {
+        **{"train": 14, "validation": 4, "test": 2}
+    }
+    first = dataset.splits["train"].gather(np.array([0]))
+    path = sorted(tmp_path.glob("*/*.png"))[dataset.splits["train"].rows[0]]
+    np.testing.assert_array_equal(first["x"][0], np.asarray(Image.open(path)))
+    assert first["label"][0] == "ab".index(path.parent.name)
+
+
+def test_folder_without_classes_in_grey_and_resized(tmp_path):
+    write_images(tmp_path, [(20 + i, 30) for i in range(12)], folders=(".",))
+    dataset = sources.load(
+        config(f"folder:{tmp_path}", num_validation=2, image_size=8, grayscale=True)
+    )
+    assert dataset.spec.shape == (8, 8, 1) and dataset.spec.num_classes == 0
+    assert set(dataset.splits["train"].arrays()["label"]) == {0}
+
+
+def test_folder_with_splits(tmp_path):
+    for split, count in (("train", 9), ("test", 3)):
+        write_images(tmp_path / split, [(6, 6)] * count, folders=("x",))
+    dataset = sources.load(config(f"folder:{tmp_path}", num_validation=2))
+    assert {n: len(s) for n, s in dataset.splits.items()} == {
+        **{"train": 7, "validation": 2, "test": 3}
+    }
+
+
+def test_crop_keeps_the_middle_and_squeezing_keeps_all(tmp_path):
+    pixels = np.zeros((4, 12, 3), np.uint8)
+    pixels[:, 4:8] = 255
+    for index in range(12):
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    loaded = {}
+    for crop in (True, False):
+        settings = config(f"folder:{tmp_path}", num_validation=1, image_size=4, crop=crop)
+        loaded[crop] = sources.load(settings).splits["train"].gather(np.array([0]))["x"][0]
+    assert (loaded[True] == 255).all()
+    assert loaded[False].mean() == pytest.approx(255 / 3, abs=1)
+
+
+def test_folder_errors_name_the_fix(tmp_path):
+    with pytest.raises(UserError, match="no folder /nowhere"):
+        sources.load(config("folder:/nowhere"))
+    with pytest.raises(UserError, match=r"no images in .*\.png"):
+        sources.load(config(f"folder:{tmp_path}"))
+    write_images(tmp_path, [(7, 5)] * 6 + [(7, 6)] * 6, folders=("a",))
+    with pytest.raises(UserError, match=r"--config.data.image_size=64"):
+        sources.load(config(f"folder:{tmp_path}", num_validation=2)).splits["train"].arrays()
+    damaged = tmp_path / "a" / "00.png"
+    os.truncate(damaged, 40)
+    with pytest.raises(UserError, match=f"{re.escape(str(damaged))} is not a whole image"):
+        sources.load(config(f"folder:{tmp_path}", num_validation=2))
+
+
+def test_images_are_bounded(tmp_path, monkeypatch):
+    write_images(tmp_path, [(20, 20)] * 3, folders=("a",))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UserError, match=r"00\.png has too many pixels"):
+        sources.load(config(f"folder:{tmp_path}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "expected"),
+    [
+        ("digit", {}, "did you mean digits"),
+        ("digits", {"preprocess": "none"}, "valid are: dynamic_binarization"),
+        ("ring", {"preprocess": "bytes"}, "valid are: none"),
+        ("digits", {"num_validation": 1500}, "from 1 to 1499"),
+        ("digits", {"num_validation": 0}, "choose --config.data.num_validation"),
+    ],
+)
+def test_bad_settings_are_refused(name, changes, expected):
+    with pytest.raises(UserError, match=expected):
+        sources.load(config(name, **changes))
+
+
+def test_the_real_mnist(tmp_path):
+    if not os.environ.get("GEN_JAX_MANUAL_DIR"):
+        pytest.skip("GEN_JAX_MANUAL_DIR does not name a folder with MNIST's idx files")
+    dataset = sources.load(config("mnist", data_dir=str(tmp_path), num_validation=10_000))
+    assert {n: len(s) for n, s in dataset.splits.items()} == {
+        **{"train": 50_000, "validation": 10_000, "test": 10_000}
+    }
+    counts = np.bincount(dataset.splits["test"].arrays()["label"])
+    assert counts.tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    mean = np.mean([dataset.splits[s].arrays()["x"].mean() for s in ("train",)])
+    assert abs(mean - 33.32) < 0.1

@@ -1,0 +1,70 @@
+"""Conversions between stored data, model units and pictures."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_jax import keys
+from gen_jax.data.spec import DataSpec, fixed_keys
+
+RAW = np.arange(17, dtype=np.uint8).reshape(1, 17).repeat(20_000, 0)
+
+
+def prepare(kind, levels=17):
+    spec = DataSpec(kind, (17,), levels)
+    each = keys.per_example(keys.stream(0, "x"), jnp.arange(len(RAW)))
+    return spec, np.asarray(spec.prepare(jnp.asarray(RAW), each))
+
+
+def test_binarisation_has_the_grey_level_as_its_mean():
+    _, x = prepare("binary")
+    assert set(np.unique(x)) == {0.0, 1.0}
+    np.testing.assert_allclose(x.mean(0), np.arange(17) / 16, atol=0.015)
+    assert (x[:, 0] == 0).all() and (x[:, 16] == 1).all()
+
+
+def test_bytes_are_left_as_they_are():
+    spec, x = prepare("bytes")
+    np.testing.assert_array_equal(x, RAW)
+    centered = spec.center(x)
+    assert centered.min() == -1 and centered.max() == 1
+    np.testing.assert_allclose(spec.uncenter(centered), x, atol=1e-5)
+
+
+def test_dequantisation_is_uniform_in_its_bin():
+    spec, x = prepare("real")
+    np.testing.assert_array_equal(np.floor(x * 17), RAW)
+    fraction = x * 17 - RAW
+    np.testing.assert_allclose(fraction.mean(0), 0.5, atol=0.01)
+    np.testing.assert_allclose(fraction.var(0), 1 / 12, atol=0.003)
+    np.testing.assert_allclose(spec.uncenter(spec.center(x)), x, atol=1e-6)
+    assert spec.log_volume == pytest.approx(-17 * math.log(17))
+
+
+def test_real_numbers_have_no_bins():
+    spec = DataSpec("real", (2,))
+    assert spec.log_volume == 0
+    x = jnp.array([[0.3, -7.0]])
+    np.testing.assert_array_equal(spec.prepare(x, fixed_keys("test", jnp.arange(1))), x)
+
+
+@pytest.mark.parametrize(("kind", "x"), [("binary", [0, 1]), ("bytes", [0, 16]), ("real", [0, 1])])
+def test_pictures_span_black_to_white(kind, x):
+    spec = DataSpec(kind, (1, 2, 1), levels=17)
+    image = spec.to_uint8(np.array(x, np.float32).reshape(1, 2, 1))
+    assert image.ravel().tolist() == [0, 255] and image.dtype == np.uint8
+
+
+def test_bits_per_dim():
+    spec = DataSpec("bytes", (4, 2, 1), levels=256)
+    assert spec.bits_per_dim(8 * math.log(2) * 3.5) == pytest.approx(3.5)
+
+
+def test_fixed_draws_belong_to_the_example_and_its_split():
+    draw = jax.vmap(jax.random.uniform)
+    whole = draw(fixed_keys("test", jnp.arange(10)))
+    np.testing.assert_array_equal(draw(fixed_keys("test", jnp.array([3, 7]))), whole[jnp.array([3, 7])])
+    assert (whole != draw(fixed_keys("validation", jnp.arange(10)))).all()
