@@ -129,10 +129,10 @@ def load_file(path_and_argument: str) -> ConfigDict:
 
 def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
     """Applies `--config.KEY=VALUE` arguments in place, with the types that the config has."""
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_dict("config", config, flag_values=values)
+    values, argv = flags.FlagValues(), ["launch.py", *arguments]
     try:
-        values(["launch.py", *arguments])
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        values(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(_override_message(config, arguments, error)) from None
     config.overrides = (*config.overrides, *arguments)

@@ -291,8 +291,9 @@ class _Window:
           UserError: naming the metric, the interval and what to try.
         """
         for metrics in jax.device_get(self._on_device):
-            for name, value in metrics.items():
-                if not np.isfinite(value).all():
+            # The losses first: they are what a user knows.
+            for name in sorted(metrics, key=lambda name: not name.startswith("loss/")):
+                if not np.isfinite(metrics[name]).all():
                     raise UserError(
                         f"{name} is not finite between steps {self._counted} and {step}: try a "
                         "lower --config.optim.lr, --config.optim.clip_norm=1 or "

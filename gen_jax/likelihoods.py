@@ -103,7 +103,7 @@ class Bernoulli:
     num_params: ClassVar[int] = 1
 
     def log_prob(self, params: jax.Array, x: jax.Array) -> jax.Array:
-        # Flat, as XLA's CPU loops over small trailing axes are slow: a third of a VAE's step.
+        # Flat, as XLA's CPU loops over small trailing axes are slow: half of a small VAE's step.
         logits = params.astype(jnp.float32).reshape(*params.shape[: -len(self.shape) - 1], -1)
         x = x.reshape(*x.shape[: -len(self.shape)], -1)
         return jnp.sum(x * logits - softplus(logits), -1)

@@ -54,11 +54,11 @@ CASES = {
     ),
     "steps": (["--config.steps=0"], r"steps=0 must be at least 1"),
     "unknown activation": (["--config.model.activation=x"], r"valid are: tanh, relu"),
-    "unknown likelihood": (["--config.model.likelihood=x"], r"bernoulli"),
+    "unknown likelihood": (["--config.model.likelihood=x"], r"'x': bytes data has categorical"),
     "unknown optimiser": (["--config.optim.name=x"], r"valid are: adam, sgd"),
     "unknown metric": (["--config.eval.metrics=('fidd',)"], r"'fidd'; valid are: elbo"),
     "unknown flag": (["--stepz=3"], r"unknown argument --stepz=3"),
-    "unlike the data": (["--config.model.likelihood=categorical"], r"bernoulli"),
+    "unlike the data": (["--config.model.likelihood=bernoulli"], r"bytes data has categorical"),
 }
 
 
@@ -156,7 +156,7 @@ def test_loss_that_is_not_finite(launch, tmp_path):
         "--config.optim.lr=1e30",
         f"--workdir={tmp_path}",
     )
-    assert re.search(r"/vae is not finite between steps 0 and 10: .*lr", line), line
+    assert re.search(r"loss/vae is not finite between steps 0 and 10: .*lr", line), line
 
 
 def test_full_disk_in_the_log(launch, tmp_path):

@@ -87,7 +87,7 @@ def _prepare_idx(name: str, files: Path, config: ConfigDict) -> Path:
 
     tfds.disable_progress_bar()
 
-    class Builder(tfds.core.GeneratorBasedBuilder):
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """Stands for TFDS's own, which needs TensorFlow and a network."""
 
         VERSION = tfds.core.Version("3.0.1")

@@ -218,7 +218,7 @@ def test_half_prepared_folders_are_not_taken_for_data(tmp_path):
 def write_images(root, sizes, folders=("b", "a")):
     rng = np.random.default_rng(0)
     for folder in folders:
-        (root / folder).mkdir(parents=True)
+        (root / folder).mkdir(parents=True, exist_ok=True)
         for index, (height, width) in enumerate(sizes):
             pixels = rng.integers(0, 256, (height, width, 3)).astype(np.uint8)
             Image.fromarray(pixels).save(root / folder / f"{index:02}.png")

@@ -1,0 +1,36 @@
+import re
+
+import pytest
+
+from gen_jax import config as config_lib
+from gen_jax import experiment
+from gen_jax.errors import UserError
+from gen_jax.report import html
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    config = config_lib.default_config("vae")
+    config.experiment = "experiments/<x>.py"
+    (tmp_path / "config.json").write_text(config_lib.to_json(config))
+    return tmp_path
+
+
+def test_a_run_without_results_says_what_is_missing(workdir):
+    text = html.write_report(workdir).read_text()
+    assert "no training step has been logged yet" in text
+    assert "no pictures yet" in text and "launch.py evaluate" in text
+    assert "experiments/&lt;x&gt;.py" in text and "<x>" not in text
+
+
+def test_it_needs_nothing_else(workdir):
+    (workdir / "metrics.jsonl").write_text('{"step": 1, "loss/vae": 2.0}\n')
+    text = html.write_report(workdir).read_text()
+    assert "data:image/png;base64," in text
+    assert not re.findall(r'(?:src|href)="(?!data:)', text) and "http" not in text
+
+
+def test_no_run(tmp_path):
+    with pytest.raises(UserError, match="no run in"):
+        html.write_report(tmp_path)
+    assert experiment.read_metrics(tmp_path) == []
