@@ -223,12 +223,10 @@ def train(config: ConfigDict, workdir: Path) -> bool:
 def validate(experiment: Experiment, state: State) -> dict[str, float]:
     """The config's validation metrics: the mean over replicas, and each replica's own."""
     settings, replicas = experiment.config.eval, experiment.config.num_replicas
-    examples = experiment.dataset.splits["validation"]
+    names, dataset = settings.validation_metrics, experiment.dataset
     state = jax.device_get(state)
     figures = [
-        evaluation.evaluate(
-            experiment.subject(state, r), examples, settings.validation_metrics, settings
-        )
+        evaluation.evaluate(experiment.subject(state, r), dataset, "validation", names, settings)
         for r in range(replicas)
     ]
     values = {f"validation/{n}": np.array([f[n].value for f in figures]) for n in figures[0]}
@@ -240,8 +238,8 @@ def evaluate(
 ) -> dict[str, evaluation.Metric]:
     """Measures a run on the test split and writes `evaluation.json` and test pictures."""
     experiment, state = restore(config, workdir, replica)
-    subject, examples = experiment.subject(state, replica), experiment.dataset.splits["test"]
-    figures = evaluation.evaluate(subject, examples, names, config.eval)
+    subject = experiment.subject(state, replica)
+    figures = evaluation.evaluate(subject, experiment.dataset, "test", names, config.eval)
     result = {
         "step": int(state.step),
         "dataset": experiment.dataset.name,

@@ -86,8 +86,8 @@ class Run:
     def evaluate(self, *names: str, split: str = "test") -> dict[str, Metric]:
         """Metrics on a split of the run's data; the config's own by default."""
         settings = self.experiment.config.eval
-        examples = self.experiment.dataset.splits[split]
-        return evaluate(self.subject, examples, names or settings.metrics, settings)
+        dataset = self.experiment.dataset
+        return evaluate(self.subject, dataset, split, names or settings.metrics, settings)
 
     def _examples(self, x: np.ndarray, label: np.ndarray | None) -> ArrayExamples:
         x = np.asarray(x)

@@ -81,6 +81,10 @@ class DataSpec:
         scale = {"binary": 1.0, "bytes": self.levels - 1.0, "real": 1.0}[self.kind]
         return np.round(np.clip(np.asarray(x, np.float32) / scale, 0, 1) * 255).astype(np.uint8)
 
+    def stored_to_uint8(self, stored: np.ndarray) -> np.ndarray:
+        """Stored integers [..., H, W, C] -> uint8 pictures of the data as they are."""
+        return np.round(stored * (255 / (self.levels - 1))).astype(np.uint8)
+
     @property
     def log_volume(self) -> float:
         """ln of the volume of one bin of the stored data: D ln(1 / levels) if dequantised.

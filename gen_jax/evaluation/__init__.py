@@ -5,12 +5,14 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from gen_jax.data.sources import Examples
+from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
 from gen_jax.evaluation import likelihood
 from gen_jax.evaluation.metric import Metric
 from gen_jax.evaluation.subject import Subject
 
+# name -> `metric(subject, dataset, split, settings) -> {name: Metric}`, where `settings` is the
+# `eval` section of a config. A metric may yield several figures.
 METRICS = {
     "elbo": likelihood.elbo,
     "nll": likelihood.nll,
@@ -27,7 +29,7 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def evaluate(
-    subject: Subject, examples: Examples, names: Sequence[str], settings: ConfigDict
+    subject: Subject, dataset: Dataset, split: str, names: Sequence[str], settings: ConfigDict
 ) -> dict[str, Metric]:
     """The named metrics of a model on a split; `settings` is the `eval` section of a config.
 
@@ -37,7 +39,7 @@ def evaluate(
     check_names(names)
     figures = {}
     for name in names:
-        figures |= METRICS[name](subject, examples, settings)
+        figures |= METRICS[name](subject, dataset, split, settings)
     return figures
 
 

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from gen_jax import families, parallel
 from gen_jax import keys as keys_lib
 from gen_jax.data import batches
-from gen_jax.data.sources import Examples
+from gen_jax.data.sources import Dataset, Examples
 from gen_jax.data.spec import DataSpec, fixed_keys
 from gen_jax.evaluation.metric import Metric
 from gen_jax.evaluation.subject import Subject
@@ -27,8 +27,9 @@ from gen_jax.families.base import Family
 CHUNK = 10
 
 
-def elbo(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str, Metric]:
+def elbo(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
     """The ELBO and its two parts, `elbo = -(rate + distortion)`, in nats an example."""
+    examples = dataset.splits[split]
     families.require(subject.family, base.ImportanceWeighted, "elbo")
     samples = settings.elbo_samples
     terms = importance_terms(subject, examples, settings, samples)
@@ -40,13 +41,14 @@ def elbo(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str
     }
 
 
-def nll(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str, Metric]:
+def nll(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
     """Negative log-likelihood by importance sampling (Burda et al. 2016, equation 8).
 
     The K-sample bound is on log p(x) in nats, of the stored integers where the data have them
     (the volume of dequantised data is counted), so the figure is an upper bound on the
     negative log-likelihood. For data with grey levels it is given in bits a dimension too.
     """
+    examples = dataset.splits[split]
     families.require(subject.family, base.ImportanceWeighted, "nll")
     samples = settings.importance_samples
     values = -importance_terms(subject, examples, settings, samples)["bound"]
@@ -59,8 +61,11 @@ def nll(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str,
     return metrics
 
 
-def active_units(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str, Metric]:
+def active_units(
+    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
+) -> dict[str, Metric]:
     """Latent units u with Var_x(E_q(u|x)[u]) > 0.01 (Burda et al. 2016, section 5.2)."""
+    examples = dataset.splits[split]
     families.require(subject.family, base.Autoencoder, "active_units")
     means = per_example(subject, examples, settings, _posterior_mean)
     count = int((means.var(0) > 0.01).sum())
@@ -68,8 +73,9 @@ def active_units(subject: Subject, examples: Examples, settings: ConfigDict) -> 
     return {"active_units": Metric(count, None, "units", "exact", len(means), spec)}
 
 
-def mse(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str, Metric]:
+def mse(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
     """Squared error a dimension of reconstructions from the posterior mean, in model units."""
+    examples = dataset.splits[split]
     families.require(subject.family, base.Autoencoder, "mse")
     values = per_example(subject, examples, settings, _squared_error)
     return {"mse": Metric.mean(values, "squared", "exact", f"mse[{_data(examples, values)}]")}

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from gen_jax import evaluation, families, keys
-from gen_jax.data.sources import ArrayExamples
+from gen_jax.data.sources import ArrayExamples, Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Subject, likelihood
@@ -26,6 +26,11 @@ def settings(**changes) -> ConfigDict:
     )
     config.update(changes)
     return config
+
+
+def evaluate(subject, examples, *names):
+    dataset = Dataset("given", subject.spec, {"test": examples})
+    return evaluation.evaluate(subject, dataset, "test", names, settings())
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +152,7 @@ def test_bits_per_dim_of_a_known_density(levels):
     spec = DataSpec("real", (5,), levels=levels)
     x = np.random.default_rng(0).integers(0, levels, (9, 5)).astype(np.uint8)
     examples = ArrayExamples("test", x, np.zeros(9, np.int32))
-    figures = evaluation.evaluate(Subject(Uniform(), spec, {}, {}), examples, ["nll"], settings())
+    figures = evaluate(Subject(Uniform(), spec, {}, {}), examples, "nll")
     # P(integers) = (1 / 2 / levels)^D.
     np.testing.assert_allclose(figures["bits_per_dim"].value, 1 + np.log2(levels), rtol=1e-5)
     np.testing.assert_allclose(figures["nll"].value, 5 * np.log(2 * levels), rtol=1e-5)
@@ -169,7 +174,7 @@ def test_active_units_counts_latents_that_move(linear):
     params = {"vae": subject.params["vae"] | {"posterior": posterior}}
     changed = dataclasses.replace(subject, params=params)
     for model, count in ((subject, 3), (changed, 2)):
-        figures = evaluation.evaluate(model, examples, ["active_units"], settings())
+        figures = evaluate(model, examples, "active_units")
         assert figures["active_units"].value == count
 
 
@@ -177,6 +182,6 @@ def test_what_a_family_lacks_is_refused_with_who_has_it(linear):
     _, examples, _ = linear
     lacking = Subject(Uniform(), DataSpec("real", (DIM,)), {}, {})
     with pytest.raises(UserError, match=r"encode.* Uniform lacks; .*VAE, PlainAutoencoder"):
-        evaluation.evaluate(lacking, examples, ["active_units"], settings())
+        evaluate(lacking, examples, "active_units")
     with pytest.raises(UserError, match=r"unknown metric 'fidd'; valid are: elbo, nll"):
-        evaluation.evaluate(lacking, examples, ["fidd"], settings())
+        evaluate(lacking, examples, "fidd")
