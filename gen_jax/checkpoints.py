@@ -53,6 +53,7 @@ class Checkpoints:
         step = int(leaves[".step"])
         self.wait()
         if step not in self.steps():
+            self._check_room(sum(leaf.nbytes for leaf in leaves.values()))
             args = ocp.args.StandardSave(leaves)
             self._write(lambda: self._open().save(step, args=args))
 
@@ -113,6 +114,21 @@ class Checkpoints:
             if later > step:
                 shutil.rmtree(self.directory / str(later))
 
+    def _check_room(self, nbytes: int) -> None:
+        """Refuses before anything is written, as orbax's threads tell of a full disk at length."""
+        free = shutil.disk_usage(self.directory.parent).free
+        needed = 2 * nbytes + 2**20  # metadata, and files that share the disk
+        if free < needed:
+            raise UserError(
+                f"no room for a checkpoint in {self.directory}: it takes up to "
+                f"{needed / 2**20:.1f} MiB and {free / 2**20:.1f} are free; make room or choose "
+                f"another --workdir; {self._newest()}"
+            )
+
+    def _newest(self) -> str:
+        steps = self.steps()
+        return f"checkpoint {steps[0]} stays" if steps else "there is none yet"
+
     def _read(self, manager, step: int) -> dict[str, np.ndarray]:
         import orbax.checkpoint as ocp
 
@@ -147,10 +163,9 @@ class Checkpoints:
         except Exception as error:  # OSError, or what the storage library makes of it
             self._manager = None
             reason = " ".join(str(error).split())[:200]
-            sound = self.steps()
             raise UserError(
                 f"cannot write a checkpoint to {self.directory} ({reason}); make room or choose "
-                f"another --workdir; " + (f"checkpoint {sound[0]} stays" if sound else "none yet")
+                f"another --workdir; {self._newest()}"
             ) from error
 
 

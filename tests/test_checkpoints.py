@@ -106,3 +106,14 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
         checkpoints.save(make(1))
         checkpoints.wait()
     assert "\n" not in str(e.value)
+
+
+def test_a_full_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    saved = Checkpoints(tmp_path)
+    saved.save(make(1))
+    saved.wait()
+    full = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
+    with pytest.raises(UserError, match=r"no room .* 0.0 are free; make room .*checkpoint 1 stays"):
+        saved.save(make(2))
+    assert saved.steps() == [1]
