@@ -34,7 +34,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     train.add_argument("--config", default=QUICKSTART, help="experiment file, FILE.py[:ARGUMENT]")
     evaluate = add("evaluate", "measure a run on the test split")
     evaluate.add_argument("--metrics", help="comma-separated; the config's by default")
-    evaluate.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")
+    evaluate.add_argument("--replica", type=int, help="of a run with num_replicas; all by default")
     evaluate.add_argument("--record", help="table of results/ whose row this run measures")
     sample = add("sample", "draw samples of a run")
     sample.add_argument("--num", type=int, default=64, help="how many")

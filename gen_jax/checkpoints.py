@@ -8,11 +8,14 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from absl import logging
 
 from gen_jax.errors import UserError
 from gen_jax.state import State
 
 _SEAL = "crc32.json"
+
+logging.set_verbosity(logging.ERROR)  # orbax tells of every file
 
 
 class Checkpoints:

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from absl import logging
-
 from gen_jax.errors import UserError
 
 # What an operating system says of a disk that cannot be written, and of files it cannot open.
@@ -22,7 +20,6 @@ def run(flags: argparse.Namespace, overrides: list[str], quickstart: bool = Fals
     0: done; 1: an error that its one line explains; 128 + signal: stopped and saved, so that
     a scheduler knows that the run is not finished.
     """
-    logging.set_verbosity(logging.ERROR)  # of orbax, which tells of every file
     from gen_jax import parallel, signals
 
     parallel.setup()
@@ -36,7 +33,7 @@ def run(flags: argparse.Namespace, overrides: list[str], quickstart: bool = Fals
         command(flags, overrides)
         if quickstart:
             # The tour: what a newcomer would type next.
-            tour = {"workdir": flags.workdir, "metrics": None, "replica": 0, "record": None}
+            tour = {"workdir": flags.workdir, "metrics": None, "replica": None, "record": None}
             evaluate(argparse.Namespace(**tour), [])
             report(flags, [])
         return 0

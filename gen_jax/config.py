@@ -56,9 +56,13 @@ def default_config(family: str) -> ConfigDict:
     config.optim.eps = 1e-8
     config.optim.weight_decay = 0.0
     config.optim.clip_norm = 0.0  # 0: no clipping
-    config.optim.schedule = "constant"
+    config.optim.final_b2 = 0.0  # b2 goes to it along a cosine; 0: it stays
+    config.optim.schedule = "constant"  # or "cosine"
+    config.optim.final_lr = 0.0  # where the cosine ends
+    config.optim.decay_steps = 0  # when it (and b2's) ends; 0: with the run
     config.optim.warmup_steps = 0
-    config.optim.ema_decay = 0.0  # 0: no moving average
+    config.optim.ema_half_life = 0.0  # steps; 0: no moving average
+    config.optim.ema_burn_in_steps = 0  # the half-life rises from 0 over so many steps
     config.optim.accumulate = 1  # gradients of this many parts of the batch are averaged
 
     config.eval = ConfigDict()
@@ -67,6 +71,11 @@ def default_config(family: str) -> ConfigDict:
     config.eval.metrics = ("elbo", "nll", "active_units")
     config.eval.elbo_samples = 10
     config.eval.importance_samples = 1_000
+    config.eval.num_samples = 10_000  # generated, for the metrics that compare samples
+    config.eval.mode_samples = 26_000  # generated, for the modes of stacked_mnist
+    config.eval.judge = ""  # whose features are compared; "": the data's own
+    config.eval.inception_weights = ""  # file, for judge "inception"
+    config.eval.nearest_k = 5  # neighbours of precision, recall, density and coverage
     config.eval.num_examples = 0  # first examples of the split; 0: all of it
 
     config.model = families.default_model(family)
@@ -80,6 +89,7 @@ def shrink(config: ConfigDict) -> None:
     config.data.num_validation = 32
     config.eval.batch_size = config.eval.num_examples = 32
     config.eval.importance_samples = 16
+    config.eval.num_samples = config.eval.mode_samples = 64
 
 
 def experiment(family: str, variants: Sequence[str] = ()) -> Callable:

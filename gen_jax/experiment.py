@@ -28,7 +28,8 @@ from gen_jax.data.batches import TrainBatches
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import fixed_keys
 from gen_jax.errors import UserError
-from gen_jax.evaluation import Subject
+from gen_jax.evaluation import Metric, Subject
+from gen_jax.evaluation.alarms import find_alarms
 from gen_jax.families.base import Batch, Family
 from gen_jax.logs import MetricsWriter, Progress, print_table, read_metrics
 from gen_jax.optimizers import Optimizer
@@ -159,7 +160,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     step = int(state.step) if state else 0
     if main:
         checkpoints.drop_after(step)
-    if step >= config.steps and (workdir / "samples" / "samples.png").exists():
+    if step >= config.steps:
         return False
     state = parallel.replicated(state if state else experiment.init())
 
@@ -179,6 +180,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
 
     # 3. The loop. The host sees numbers at log steps only; in between the devices run ahead.
     writer = MetricsWriter(workdir, resume_step=step, enabled=main)
+    newest = {}
     title = f"{config.experiment or config.family} on {experiment.dataset.name}"
     window = _Window(step, config.batch_size)
     with signals.catch() as stop, Progress(config.steps, step, title) as progress:
@@ -189,6 +191,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
             last = step == config.steps
             if step % config.log_every == 0 or last:
                 row = window.close(step)
+                newest |= row
                 writer.write(step, row)
                 progress.update(step, _total_loss(row), row["examples_per_second"])
             if step % config.eval_every == 0 or last:
@@ -196,6 +199,10 @@ def train(config: ConfigDict, workdir: Path) -> bool:
                 row = validate(experiment, state)
                 writer.write(step, row)
                 progress.message(_validation_line(step, row))
+                alarms = find_alarms(newest | row)
+                writer.alarms(step, alarms)
+                for line in alarms:
+                    progress.message(f"warning: {line}")
                 if main:
                     picture = gallery.sample_picture(experiment.subject(state), experiment.dataset)
                     if picture is not None:
@@ -203,6 +210,10 @@ def train(config: ConfigDict, workdir: Path) -> bool:
                         pictures.save_png(path, picture)
                         writer.image("samples", step, picture)
                 window.resume()
+            if last and main:
+                # Of held-out data. The test split is left to `evaluate`. The last checkpoint
+                # comes after them, so a run that has it lacks nothing.
+                gallery.write(experiment.subject(state), experiment.dataset, "validation", workdir)
             if step % config.checkpoint_every == 0 or last or stop.requested:
                 window.check(step)
                 checkpoints.save(state)
@@ -213,10 +224,6 @@ def train(config: ConfigDict, workdir: Path) -> bool:
                 raise signals.Stopped(stop.requested, step)
     checkpoints.wait()
     writer.close()
-
-    # 4. Pictures of held-out data. The test split is left to `evaluate`.
-    if main:
-        gallery.write(experiment.subject(state), experiment.dataset, "validation", workdir)
     return True
 
 
@@ -224,6 +231,9 @@ def validate(experiment: Experiment, state: State) -> dict[str, float]:
     """The config's validation metrics: the mean over replicas, and each replica's own."""
     settings, replicas = experiment.config.eval, experiment.config.num_replicas
     names, dataset = settings.validation_metrics, experiment.dataset
+    # As many samples as there are examples to compare them with: it is done often.
+    few = min(settings.num_samples, len(dataset.splits["validation"]))
+    settings = ConfigDict({**settings, "num_samples": few})
     state = jax.device_get(state)
     figures = [
         evaluation.evaluate(experiment.subject(state, r), dataset, "validation", names, settings)
@@ -234,19 +244,31 @@ def validate(experiment: Experiment, state: State) -> dict[str, float]:
 
 
 def evaluate(
-    config: ConfigDict, workdir: Path, names: tuple[str, ...], replica: int = 0
-) -> dict[str, evaluation.Metric]:
-    """Measures a run on the test split and writes `evaluation.json` and test pictures."""
-    experiment, state = restore(config, workdir, replica)
-    subject = experiment.subject(state, replica)
-    figures = evaluation.evaluate(subject, experiment.dataset, "test", names, config.eval)
+    config: ConfigDict, workdir: Path, names: tuple[str, ...], replica: int | None = None
+) -> dict[str, Metric]:
+    """Measures a run on the test split and writes `evaluation.json` and test pictures.
+
+    Without `replica` all of a run's replicas are measured: a figure is then their mean.
+    """
+    experiment, state = restore(config, workdir, replica or 0)
+    chosen = range(config.num_replicas) if replica is None else [replica]
+    each = [
+        evaluation.evaluate(
+            experiment.subject(state, r), experiment.dataset, "test", names, config.eval
+        )
+        for r in chosen
+    ]
+    figures = each[0]
+    if len(each) > 1:
+        figures = {name: Metric.over_seeds([f[name] for f in each]) for name in figures}
+    subject = experiment.subject(state, chosen[0])
     result = {
         "step": int(state.step),
         "dataset": experiment.dataset.name,
         "split": "test",
         "metrics": evaluation.to_json(figures),
     }
-    if config.num_replicas > 1:
+    if replica is not None and config.num_replicas > 1:
         result["replica"] = replica
     part = workdir / "evaluation.json.part"
     part.write_text(json.dumps(result, indent=2))
@@ -336,7 +358,8 @@ def _total_loss(row: dict[str, float]) -> float:
 
 
 def _validation_line(step: int, row: dict[str, float]) -> str:
-    shown = [f"{n} {v:.4g}" for n, v in row.items() if "/replica_" not in n]
+    hidden = ("/replica_", "_floor")
+    shown = [f"{n} {v:.4g}" for n, v in row.items() if not any(part in n for part in hidden)]
     return f"step {step:,}: " + ", ".join(shown)
 
 
@@ -359,7 +382,7 @@ def training_seconds(config: ConfigDict, workdir: Path) -> float:
 def print_validation(workdir: Path) -> None:
     """The table at the end of a training run."""
     row = last_validation(workdir)
-    figures = [(n, f"{v:.4f}") for n, v in row.items() if n not in ("step", "replica")]
+    figures = [(n, f"{v:.4f}") for n, v in row.items() if n != "step"]
     if figures:
         print_table(f"validation at step {row['step']:,}", ("metric", "value"), figures)
 

@@ -50,6 +50,11 @@ class MetricsWriter:
         for name, value in metrics.items():
             self._board.add_scalar(name, value, step)
 
+    def alarms(self, step: int, lines: Sequence[str]) -> None:
+        """Adds one row `{"step", "alarms": [...]}` if there are any."""
+        if self._enabled and lines:
+            self._file.write(json.dumps({"step": step, "alarms": list(lines)}) + "\n")
+
     def image(self, name: str, step: int, image: np.ndarray) -> None:
         """A picture uint8 [H, W, 3], for TensorBoard."""
         if self._enabled:

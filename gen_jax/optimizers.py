@@ -8,70 +8,90 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from gen_jax import schedules
 from gen_jax.errors import UserError
 
+# (config, b2) -> the direction of a step.
 _SCALINGS = {
-    "adam": lambda c: optax.scale_by_adam(b1=c.b1, b2=c.b2, eps=c.eps),
-    "sgd": lambda c: optax.trace(decay=c.b1) if c.b1 else optax.identity(),
-    "rmsprop": lambda c: optax.scale_by_rms(decay=c.b2, eps=c.eps),
+    "adam": lambda c, b2: optax.scale_by_adam(b1=c.b1, b2=b2, eps=c.eps),
+    "sgd": lambda c, b2: optax.trace(decay=c.b1) if c.b1 else optax.identity(),
+    "rmsprop": lambda c, b2: optax.scale_by_rms(decay=b2, eps=c.eps),
 }
-_SCHEDULES = {
-    "constant": lambda c, steps: optax.constant_schedule(c.lr),
-    "cosine": lambda c, steps: optax.cosine_decay_schedule(c.lr, max(steps - c.warmup_steps, 1)),
-}
+_SCHEDULES = ("constant", "cosine")
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """One network's optimiser.
+    """One network's optimiser: the keys of a config's `optim` section.
 
-    The learning rate is a function of the run's step and not of the number of updates, so that
-    a network with several turns in a step follows the same schedule as one with a single turn.
+    All that changes while it trains is a function of the run's step and not of the number of
+    updates, so that a network with several turns in a step follows the same schedule as one with
+    a single turn.
+
+    Weight decay is decoupled (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2).
     """
 
-    transform: optax.GradientTransformation
-    learning_rate: optax.Schedule
-    ema_decay: float
+    config: ConfigDict
+    total_steps: int
+
+    @property
+    def has_average(self) -> bool:
+        return self.config.ema_half_life > 0
 
     def init(self, params: Any) -> Any:
-        return self.transform.init(params)
+        return self._transform(0).init(params)
 
     def update(self, grads: Any, opt_state: Any, params: Any, step: jax.Array) -> tuple[Any, Any]:
         """(new params, new optimiser state)."""
-        updates, opt_state = self.transform.update(grads, opt_state, params)
+        updates, opt_state = self._transform(step).update(grads, opt_state, params)
         rate = self.learning_rate(step)
         return jax.tree.map(lambda p, u: p - rate * u, params, updates), opt_state
 
-    def average(self, ema: Any, params: Any) -> Any:
+    def average(self, ema: Any, params: Any, step: jax.Array) -> Any:
         """The moving average after one more step."""
-        return jax.tree.map(lambda e, p: e + (1 - self.ema_decay) * (p - e), ema, params)
+        config = self.config
+        half_life = schedules.cosine(0, config.ema_half_life, config.ema_burn_in_steps, step)
+        half_life = half_life if config.ema_burn_in_steps else config.ema_half_life
+        decay = 0.5 ** (1 / jnp.maximum(half_life, 1e-6))
+        return jax.tree.map(lambda e, p: e + (1 - decay) * (p - e), ema, params)
+
+    def learning_rate(self, step: jax.typing.ArrayLike) -> jax.Array:
+        """A linear warm-up to `lr`; then constant, or a cosine to `final_lr`."""
+        config, warmup = self.config, self.config.warmup_steps
+        rate = jnp.float32(config.lr)
+        if config.schedule == "cosine":
+            steps = (config.decay_steps or self.total_steps) - warmup
+            rate = schedules.cosine(config.lr, config.final_lr, steps, step - warmup)
+        # From lr / warmup_steps and not from 0, so that the first step is not lost.
+        return jnp.where(step < warmup, config.lr * (step + 1) / max(warmup, 1), rate)
+
+    def _transform(self, step: jax.typing.ArrayLike) -> optax.GradientTransformation:
+        config, b2 = self.config, self.config.b2
+        if config.final_b2:
+            b2 = schedules.cosine(b2, config.final_b2, config.decay_steps or self.total_steps, step)
+        parts = [_SCALINGS[config.name](config, b2)]
+        if config.clip_norm:
+            parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
+        if config.weight_decay:
+            parts.append(optax.add_decayed_weights(config.weight_decay))
+        return optax.chain(*parts)
 
 
 def make(config: ConfigDict, steps: int, network: str) -> Optimizer:
     """The optimiser of a network: the keys of `optim`, overridden by those of `optim.NETWORK`.
 
-    Weight decay is decoupled (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2). The
-    cosine schedule falls to zero at `steps`, after a linear warm-up.
-
     Raises:
-      UserError: for an unknown name or schedule.
+      UserError: for an unknown key, name or schedule.
     """
     own = config.get(network, {})
+    unknown = [key for key in own if key not in config]
+    if unknown:
+        raise UserError(f"unknown key optim.{network}.{unknown[0]}; valid are those of optim")
     config = ConfigDict({**config, **own})
-    for key, valid in (("name", _SCALINGS), ("schedule", _SCHEDULES)):
+    for key, valid in (("name", tuple(_SCALINGS)), ("schedule", _SCHEDULES)):
         if config[key] not in valid:
             raise UserError(f"unknown optim.{key} {config[key]!r}; valid are: {', '.join(valid)}")
-    parts = [_SCALINGS[config.name](config)]
-    if config.clip_norm:
-        parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
-    if config.weight_decay:
-        parts.append(optax.add_decayed_weights(config.weight_decay))
-    schedule = _SCHEDULES[config.schedule](config, steps)
-    if config.warmup_steps:
-        # From lr / warmup_steps and not from 0, so that the first step is not lost.
-        warmup = lambda step: config.lr * (step + 1) / config.warmup_steps  # noqa: E731
-        schedule = optax.join_schedules([warmup, schedule], [config.warmup_steps])
-    return Optimizer(optax.chain(*parts), schedule, config.ema_decay)
+    return Optimizer(config, steps)
 
 
 def global_norm(grads: Any) -> jax.Array:

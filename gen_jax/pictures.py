@@ -66,7 +66,8 @@ def curves(rows: list[dict]) -> bytes:
 
     Replicas ("NAME/replica_0") are thin lines and their mean is a thick one.
     """
-    names = {name for row in rows for name in row} - {"step"}
+    names = {name for row in rows for name, value in row.items() if not isinstance(value, list)}
+    names -= {"step"}
     means = sorted(name for name in names if "/replica_" not in name)
     panels = [name for name in means if not name.startswith("validation/")]
     own = [n for n in means if n.startswith("validation/") and n.split("/", 1)[1] not in panels]

@@ -14,14 +14,20 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from gen_jax import logs
 from gen_jax.errors import UserError
 from gen_jax.evaluation.metric import Metric
 
 ROOT = Path(__file__).parents[1]
 FIELDS = (
-    *("row", "metric", "value", "stderr", "unit", "n", "seeds", "reference", "source", "protocol"),
+    *("row", "metric", "value", "stderr", "unit", "n", "seeds", "worst"),
+    *("reference", "source", "protocol"),
     *("deviation", "hardware", "wall_clock_s", "command", "commit", "status"),
 )
+
+
+# Metrics whose worst value over several seeds is the largest; of all others it is the smallest.
+_LOWER_IS_BETTER = ("nll", "bits_per_dim", "kl", "reverse_kl", "fid", "kid", "intra_fid", "mse")
 
 
 def read(path: Path) -> list[dict]:
@@ -67,7 +73,8 @@ def record(
             "stderr": None if figure.stderr is None else round(figure.stderr, 4),
             "unit": figure.unit,
             "n": figure.n,
-            "seeds": [config.seed],
+            "seeds": list(range(config.seed, config.seed + max(len(figure.each), 1))),
+            "worst": _worst(row["metric"], figure),
             "hardware": hardware(),
             "wall_clock_s": round(seconds),
             "commit": commit(),
@@ -77,6 +84,12 @@ def record(
     part.write_text(json.dumps(rows, indent=2) + "\n")
     part.replace(path)
     return filled
+
+
+def _worst(name: str, figure: Metric) -> float | None:
+    if not figure.each:
+        return None
+    return round(max(figure.each) if name in _LOWER_IS_BETTER else min(figure.each), 4)
 
 
 def hardware() -> str:
@@ -104,7 +117,9 @@ def render(folder: Path) -> str:
         "# Results",
         "",
         "Written by `python -m gen_jax.results` from `results/`. A figure is the mean over `n`",
-        "test examples ± its standard error. Difference is measured minus reference.",
+        "test examples or samples ± its standard error; with several seeds it is their mean ± the",
+        "standard error over them, and the worst of them stands beside it. Difference is measured",
+        "minus reference.",
     ]
     for path in sorted(folder.glob("*.json")):
         lines += ["", f"## {path.stem}", ""]
@@ -128,12 +143,13 @@ def _line(row: dict) -> str:
     value, reference = row["value"], row["reference"]
     measured, difference, time = row["status"], "", ""
     if value is not None:
-        error = "" if row["stderr"] is None else f" ± {row['stderr']:.2f}"
-        measured = f"{value:.2f}{error} {row['unit']} (n={row['n']:,})"
+        measured = f"{logs.figure(row)} {row['unit']} (n={row['n']:,})"
+        if row["worst"] is not None:
+            measured += f", worst {row['worst']:.4g}"
         time = f"{row['wall_clock_s'] / 60:.0f} min"
         if reference is not None:
-            difference = f"{value - reference:+.2f}"
-    reference = "" if reference is None else f"{reference:.2f}"
+            difference = f"{value - reference:+.3g}"
+    reference = "" if reference is None else f"{reference:.4g}"
     seeds = ", ".join(map(str, row["seeds"] or []))
     cells = (row["row"], row["metric"], measured, reference, difference, seeds, row["hardware"])
     return f"| {' | '.join(map(str, cells))} | {time} |"

@@ -22,7 +22,7 @@ def make_init(family: Family, optimizer: dict[str, Optimizer]) -> Callable:
         params, extra = family.init(keys_lib.stream(seed, "init"), batch)
         opt_state = {name: optimizer[name].init(params[name]) for name in params}
         # A copy: the state is donated, and one buffer cannot be given up twice.
-        averaged = [name for name in params if optimizer[name].ema_decay]
+        averaged = [name for name in params if optimizer[name].has_average]
         ema = {name: jax.tree.map(jnp.copy, params[name]) for name in averaged}
         return State(jnp.int32(0), params, opt_state, ema, extra)
 
@@ -46,7 +46,10 @@ def make_steps(
                 inputs, keys = prepare(batches.fetch(data, part), part["index"], seed, state, index)
                 state, turn_metrics = take_turn(turn, state, inputs, keys)
                 metrics |= turn_metrics
-            ema = {n: optimizer[n].average(e, state.params[n]) for n, e in state.ema.items()}
+            ema = {
+                n: optimizer[n].average(e, state.params[n], state.step)
+                for n, e in state.ema.items()
+            }
             return state.replace(step=state.step + 1, ema=ema), metrics
 
         return jax.lax.scan(step, state, batch)

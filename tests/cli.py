@@ -19,6 +19,18 @@ TINY = (
     "--config.model.latent_dim=2",
 )
 
+# Two networks, two optimisers, batch statistics, a moving average, augmentation, schedules.
+TINY_GAN = (
+    "--config=experiments/gan_digits.py:smoke",
+    "--config.model.generator_widths=(8,)",
+    "--config.model.discriminator_widths=(8,)",
+    "--config.model.latent_dim=4",
+    "--config.model.augmentations=('translation',)",
+    "--config.model.burn_in_steps=30",
+    "--config.optim.final_b2=0.9",
+    "--config.eval.validation_metrics=('discriminator',)",
+)
+
 
 def environment(devices: int = 1) -> dict[str, str]:
     env = dict(os.environ)

@@ -45,10 +45,52 @@ def test_cosine_with_warmup():
     np.testing.assert_allclose(rates, [0.1, 0.5, 1.0, 1.0, 0.5, 0.0], atol=1e-6)
 
 
+def test_burn_in_of_the_learning_rate_ends_before_the_run():
+    make = optimizers.make(
+        toy.optim(lr=1.0, schedule="cosine", final_lr=0.2, decay_steps=100), 1000, "net"
+    )
+    rates = [float(make.learning_rate(step)) for step in (0, 50, 100, 999)]
+    np.testing.assert_allclose(rates, [1.0, 0.6, 0.2, 0.2], rtol=1e-5)
+
+
+def test_adam_with_a_burn_in_of_b2_by_hand():
+    config = toy.optim(name="adam", b1=0.0, b2=0.9, final_b2=0.99, eps=0.0, decay_steps=4)
+    optimizer = optimizers.make(config, 10, "net")
+    params, p, v = jnp.array([1.0]), 1.0, 0.0
+    state = optimizer.init(params)
+    for step in range(6):
+        grad = 0.3 * (step + 1)
+        params, state = optimizer.update(jnp.float32([grad]), state, params, step)
+        b2 = 0.99 + (0.9 - 0.99) * (1 + np.cos(np.pi * min(step / 4, 1))) / 2
+        v = b2 * v + (1 - b2) * grad**2
+        p -= 0.1 * grad / np.sqrt(v / (1 - b2 ** (step + 1)))
+    np.testing.assert_allclose(params, [p], rtol=1e-5)
+
+
+def test_moving_average_halves_its_distance_in_a_half_life():
+    optimizer = optimizers.make(toy.optim(ema_half_life=7.0), 10, "net")
+    ema = 0.0
+    for step in range(7):
+        ema = optimizer.average(ema, 1.0, step)
+    np.testing.assert_allclose(ema, 0.5, rtol=1e-5)
+
+
+def test_half_life_rises_from_zero():
+    config = toy.optim(ema_half_life=8.0, ema_burn_in_steps=10)
+    optimizer = optimizers.make(config, 100, "net")
+    moved = [float(optimizer.average(0.0, 1.0, step)) for step in (0, 5, 10, 50)]
+    np.testing.assert_allclose(moved, [1, *(1 - 0.5 ** (1 / np.array([4.0, 8, 8])))], rtol=1e-4)
+
+
 def test_override_for_one_network():
     config = toy.optim(lr=0.1, critic={"lr": 0.4})
     assert float(optimizers.make(config, 10, "critic").learning_rate(0)) == pytest.approx(0.4)
     assert float(optimizers.make(config, 10, "other").learning_rate(0)) == pytest.approx(0.1)
+
+
+def test_unknown_key_of_one_network():
+    with pytest.raises(UserError, match=r"unknown key optim\.critic\.lrr"):
+        optimizers.make(toy.optim(critic={"lrr": 0.4}), 10, "critic")
 
 
 @pytest.mark.parametrize("key", ["name", "schedule"])

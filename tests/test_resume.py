@@ -18,15 +18,18 @@ LONG = ("--config.steps=4000", "--config.log_every=10", "--config.checkpoint_eve
 LONG += ("--config.eval_every=1000",)
 
 
-def config(*arguments):
-    path = cli.TINY[0].removeprefix("--config=")
-    return config_lib.override(config_lib.load_file(path), [*cli.TINY[1:], *arguments])
+RUNS = {"vae": (*cli.TINY, "--config.optim.ema_half_life=6"), "gan": cli.TINY_GAN}
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("whole")
-    assert experiment.train(config(*STEPS, "--config.optim.ema_decay=0.9"), workdir)
+def config(run):
+    path = RUNS[run][0].removeprefix("--config=")
+    return config_lib.override(config_lib.load_file(path), [*RUNS[run][1:], *STEPS])
+
+
+@pytest.fixture(scope="module", params=RUNS)
+def whole(tmp_path_factory, request):
+    workdir = tmp_path_factory.mktemp("whole") / request.param
+    assert experiment.train(config(request.param), workdir)
     return workdir
 
 
@@ -38,7 +41,7 @@ def test_stopped_at_60_and_resumed(whole, tmp_path, monkeypatch):
         write(self, step, metrics)
         request.requested = signal.SIGTERM if step == 60 else 0
 
-    same = config(*STEPS, "--config.optim.ema_decay=0.9")
+    same = config(whole.name)
     with monkeypatch.context() as patch:
         patch.setattr(signals, "catch", lambda: contextlib.nullcontext(request))
         patch.setattr(experiment.MetricsWriter, "write", stop_at_60)
@@ -57,7 +60,7 @@ def test_stopped_at_60_and_resumed(whole, tmp_path, monkeypatch):
 
 def test_a_finished_run_is_left_alone(whole):
     before = (whole / "metrics.jsonl").read_text()
-    assert not experiment.train(config(*STEPS, "--config.optim.ema_decay=0.9"), whole)
+    assert not experiment.train(config(whole.name), whole)
     assert (whole / "metrics.jsonl").read_text() == before
 
 

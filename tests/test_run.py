@@ -23,7 +23,7 @@ def train(workdir, *arguments):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
-    train(workdir, "--config.optim.ema_decay=0.5")
+    train(workdir, "--config.optim.ema_half_life=1")
     return gen_jax.load(workdir)
 
 

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import toy
 
+HALF_LIFE = float(np.log(0.5) / np.log(0.9))  # a decay of 0.9 a step
+
 
 def gradients(left, right, x):
     """Of each network's own loss with respect to itself alone."""
@@ -60,7 +62,7 @@ def test_each_network_has_its_own_optimiser_settings():
 
 def test_moving_average_is_that_of_the_recursion():
     family = toy.Toy()
-    state, _ = toy.run(family, steps=6, inner=2, ema_decay=0.9)
+    state, _ = toy.run(family, steps=6, inner=2, ema_half_life=HALF_LIFE)
     params = toy.start(family)
     left, right = params["left"]["w"], params["right"]["w"]
     ema = left
@@ -73,7 +75,7 @@ def test_moving_average_is_that_of_the_recursion():
 
 
 def test_moving_average_of_one_network_only():
-    state, _ = toy.run(toy.Toy(), steps=2, left={"ema_decay": 0.5})
+    state, _ = toy.run(toy.Toy(), steps=2, left={"ema_half_life": 1.0})
     assert list(state.ema) == ["left"]
     assert state.eval_params["right"] is state.params["right"]
 
@@ -104,7 +106,7 @@ def test_streamed_data_give_the_same_run_as_resident_data():
 
 def test_replica_equals_the_run_alone_with_its_seed():
     family = toy.Toy(turns=(("left", "right"), ("right",)), noise=0.5)
-    options = {"name": "adam", "b1": 0.9, "ema_decay": 0.9}
+    options = {"name": "adam", "b1": 0.9, "ema_half_life": HALF_LIFE}
     together, metrics = toy.run(family, seeds=(3, 4, 5), **options)
     assert together.params["left"]["w"].shape == (3, 3) and together.step.shape == ()
     for replica, seed in enumerate((3, 4, 5)):

@@ -61,7 +61,11 @@ def optim(**changes) -> ConfigDict:
             "clip_norm": 0.0,
             "schedule": "constant",
             "warmup_steps": 0,
-            "ema_decay": 0.0,
+            "ema_half_life": 0.0,
+            "ema_burn_in_steps": 0,
+            "final_b2": 0.0,
+            "final_lr": 0.0,
+            "decay_steps": 0,
             "accumulate": 1,
         }
     )

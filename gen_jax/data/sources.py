@@ -127,19 +127,21 @@ def load(config: ConfigDict) -> Dataset:
       UserError: for an unknown name or preprocessing, and for files that are missing or damaged.
     """
     # Imported here: each reader brings a library that only its datasets need.
-    from gen_jax.data import catalogue, folder, synthetic
+    from gen_jax.data import catalogue, folder, stacked, synthetic
 
     name = config.name
     if name == "digits":
         source = _digits()
     elif name in synthetic.MODES:
         source = synthetic.read(name)
+    elif name == "stacked_mnist":
+        source = stacked.read(config)
     elif name.startswith("folder:"):
         source = folder.read(name.removeprefix("folder:"), config)
     elif catalogue.may_have(name, config):
         source = catalogue.read(name, config)
     else:
-        known = ["digits", *synthetic.MODES, *catalogue.IDX, "folder:/path"]
+        known = ["digits", *synthetic.MODES, *catalogue.IDX, "stacked_mnist", "folder:/path"]
         close = difflib.get_close_matches(name, known, 1)
         raise UserError(
             f"unknown dataset {name!r}; "

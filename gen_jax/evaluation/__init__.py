@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
-from gen_jax.evaluation import likelihood
+from gen_jax.evaluation import classification, collapse, discriminator, fidelity, likelihood
 from gen_jax.evaluation.metric import Metric
 from gen_jax.evaluation.subject import Subject
 
@@ -18,6 +18,19 @@ METRICS = {
     "nll": likelihood.nll,
     "active_units": likelihood.active_units,
     "mse": likelihood.mse,
+    "accuracy": classification.accuracy,
+    "discriminator": discriminator.discriminator,
+    "fid": fidelity.fid,
+    "kid": fidelity.kid,
+    "inception_score": fidelity.inception_scores,
+    "prdc": fidelity.prdc_metrics,
+    "intra_fid": fidelity.intra_fid,
+    "label_accuracy": fidelity.label_accuracy,
+    "cas": fidelity.cas,
+    "modes": collapse.modes,
+    "ndb": collapse.ndb,
+    "birthday": collapse.birthday,
+    "memorization": collapse.memorization,
 }
 
 
@@ -45,4 +58,5 @@ def evaluate(
 
 def to_json(figures: dict[str, Metric]) -> dict[str, dict]:
     """As `evaluation.json` holds them."""
-    return {name: dataclasses.asdict(metric) for name, metric in figures.items()}
+    rows = {name: dataclasses.asdict(metric) for name, metric in figures.items()}
+    return {n: {k: v for k, v in row.items() if k != "each" or v} for n, row in rows.items()}

@@ -1,6 +1,7 @@
 """What a measured figure is."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -16,6 +17,7 @@ class Metric:
       kind: "exact", "lower_bound", "upper_bound" or "estimate" of what the name says.
       n: number of examples behind it.
       spec: what two figures must share to be comparable.
+      each: of a mean over several runs, the figure of each run.
     """
 
     value: float
@@ -24,6 +26,14 @@ class Metric:
     kind: str
     n: int
     spec: str
+    each: tuple[float, ...] = ()
+
+    @classmethod
+    def over_seeds(cls, figures: Sequence["Metric"]) -> "Metric":
+        """The mean of one figure over independent runs, with its standard error over them."""
+        values = [figure.value for figure in figures]
+        mean = cls.mean(np.array(values), figures[0].unit, figures[0].kind, figures[0].spec)
+        return dataclasses.replace(mean, n=figures[0].n, each=tuple(values))
 
     @classmethod
     def mean(cls, values: np.ndarray, unit: str, kind: str, spec: str) -> "Metric":

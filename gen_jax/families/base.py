@@ -85,6 +85,22 @@ class LogWeights(NamedTuple):
     log_ratio: jax.Array
 
 
+@runtime_checkable
+class Discriminative(Protocol):
+    """A model of the label."""
+
+    def classify(self, params: Params, extra: Extra, batch: Batch) -> jax.Array:
+        """Logits [B, C] of the labels of x."""
+
+
+@runtime_checkable
+class Adversary(Protocol):
+    """A model with a discriminator."""
+
+    def discriminate(self, params: Params, extra: Extra, batch: Batch) -> jax.Array:
+        """Logits [N] of x being real, where N may be less than B: examples may be packed."""
+
+
 class Posterior(NamedTuple):
     """A diagonal Gaussian q(z|x): mean and log variance [B, latent_dim]."""
 

@@ -60,6 +60,7 @@ def write_report(workdir: Path) -> Path:
     step = max((row["step"] for row in rows), default=0)
     name = config.experiment or config.family
     sections = [
+        ("Warnings", _warnings(rows)),
         ("Evaluation", _evaluation(workdir)),
         ("Pictures", _pictures(workdir)),
         ("Training", _training(rows)),
@@ -84,6 +85,15 @@ def write_report(workdir: Path) -> Path:
     path = workdir / "report.html"
     part.replace(path)
     return path
+
+
+def _warnings(rows: list[dict]) -> str:
+    """Each kind of alarm once, as it was last seen."""
+    newest = {}
+    for row in rows:
+        newest |= {line.partition(":")[0]: (row["step"], line) for line in row.get("alarms", ())}
+    lines = [f"<li>step {step:,}: {_text(line)}</li>" for step, line in newest.values()]
+    return f"<ul>{''.join(lines)}</ul>" if lines else ""
 
 
 def _evaluation(workdir: Path) -> str:

@@ -1,0 +1,26 @@
+"""The judge for MNIST: a small convolutional classifier.
+
+python launch.py train --config=experiments/classifier_mnist.py --workdir=runs/classifier_mnist
+python launch.py evaluate --workdir=runs/classifier_mnist
+python -m gen_jax.ship_judge runs/classifier_mnist
+"""
+
+from gen_jax.config import experiment
+
+
+@experiment("classifier")
+def get_config(config, variant):
+    config.steps = 6_000
+    config.batch_size = 128
+    config.log_every = 200
+    config.eval_every = config.checkpoint_every = 2_000
+    config.data.name = "mnist"
+    config.data.preprocess = "bytes"
+    config.data.num_validation = 1_000
+    config.optim.schedule = "cosine"
+    config.optim.warmup_steps = 200
+    config.optim.weight_decay = 0.01
+    config.optim.ema_half_life = 200.0
+    config.eval.batch_size = 500
+    config.eval.validation_metrics = config.eval.metrics = ("accuracy",)
+    config.model.widths = (16, 32, 64)

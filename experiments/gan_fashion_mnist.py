@@ -1,0 +1,34 @@
+"""A class-conditional GAN on Fashion-MNIST.
+
+    python launch.py train --config=experiments/gan_fashion_mnist.py --workdir=runs/gan_fashion_mnist
+    python launch.py evaluate --workdir=runs/gan_fashion_mnist --record=fidelity
+    python launch.py sample --workdir=runs/gan_fashion_mnist --label=9
+"""
+
+from gen_jax.config import experiment
+
+
+@experiment("gan")
+def get_config(config, variant):
+    config.steps = 8_000
+    config.batch_size = 64
+    config.log_every = 100
+    config.eval_every = config.checkpoint_every = 2_000
+    config.data.name = "fashion_mnist"
+    config.data.preprocess = "bytes"
+    config.data.num_validation = 1_000
+    config.eval.validation_metrics = ("discriminator", "prdc")
+    config.eval.metrics = ("fid", "kid", "prdc", "inception_score", "label_accuracy", "memorization")
+    config.model.network = "dcgan"
+    config.model.generator_widths = config.model.discriminator_widths = (32, 64, 128)
+    config.model.generator_norm = "batch"
+    config.model.generator_condition = "concat"
+    config.model.discriminator_condition = "projection"
+    config.model.penalty_weight = (1.0, 0.1)
+    config.model.burn_in_steps = 4_000
+    config.optim.lr = 5e-4
+    config.optim.final_lr = 5e-5
+    config.optim.schedule = "cosine"
+    config.optim.b1 = 0.0
+    config.optim.b2 = 0.99
+    config.optim.generator = {"ema_half_life": 200.0}

@@ -1,0 +1,350 @@
+"""How close samples are to the data, as a classifier sees both.
+
+All are estimates that depend on the classifier, on the numbers of pictures and on the split, so
+a figure's `spec` names them. A figure NAME_floor puts real training pictures in the place of the
+samples: what a perfect model would score, give or take the number of pictures.
+"""
+
+import numpy as np
+from ml_collections import ConfigDict
+from scipy import special
+
+from gen_jax import families
+from gen_jax.data.sources import Dataset
+from gen_jax.errors import UserError
+from gen_jax.evaluation import features as features_lib
+from gen_jax.evaluation import judges
+from gen_jax.evaluation.features import SEED, FeatureNet, Seen, Sets
+from gen_jax.evaluation.metric import Metric
+from gen_jax.evaluation.subject import Subject
+from gen_jax.families import base
+from gen_jax.nn.classifier import ConvClassifier
+
+KID_SUBSETS, KID_SIZE = 100, 1_000
+SPLITS = 10
+CAS_STEPS = 2_000
+# Squared distances come from products, so those that are equal, or zero, differ by rounding:
+# by at most some 2,048 units of 2^-53 of the squared norms. So much is forgiven at a ball's rim.
+_ROUNDING = 1e-12
+
+
+# Functions of features
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """The squared Fréchet distance of two Gaussians fitted to features [N, D] and [M, D].
+
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), Heusel et al. 2017 (arXiv 1706.08500),
+    equation 6. The trace of the root is taken of C1^(1/2) C2 C1^(1/2), which has the same
+    eigenvalues and is symmetric, so singular covariances do no harm.
+    """
+    means, covs = zip(*(_moments(x) for x in (a, b)), strict=True)
+    values, vectors = np.linalg.eigh(covs[0])
+    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    product = np.linalg.eigvalsh(root @ covs[1] @ root).clip(0)
+    shift = np.square(means[0] - means[1]).sum()
+    distance = shift + np.trace(covs[0]) + np.trace(covs[1]) - 2 * np.sqrt(product).sum()
+    return max(float(distance), 0.0)
+
+
+def _moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x = np.asarray(x, np.float64)
+    mean = x.mean(0)
+    return mean, (x - mean).T @ (x - mean) / (len(x) - 1)
+
+
+def kernel_distance(
+    a: np.ndarray,
+    b: np.ndarray,
+    subsets: int = KID_SUBSETS,
+    size: int = KID_SIZE,
+    seed: int = SEED,
+) -> tuple[float, float]:
+    """The unbiased squared MMD of features [N, D] and [M, D] -> mean and standard error.
+
+    With the kernel (x.y / D + 1)^3, averaged over random subsets of `size` of each: the kernel
+    inception distance of Binkowski et al. 2018 (arXiv 1801.01401). Subsets share pictures, so
+    the standard error counts no more of them than fit side by side; papers often give the spread
+    over subsets.
+    """
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    size = min(size, len(a), len(b))
+    generator = np.random.Generator(np.random.Philox(key=seed))
+    values = []
+    for _ in range(subsets):
+        x = a[generator.permutation(len(a))[:size]]
+        y = b[generator.permutation(len(b))[:size]]
+        values.append(_unbiased_mmd(x, y))
+    independent = min(subsets, min(len(a), len(b)) // size)
+    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(independent))
+
+
+def _unbiased_mmd(x: np.ndarray, y: np.ndarray) -> float:
+    """The unbiased estimate of the squared MMD, Gretton et al. 2012, equation 3 (JMLR 13)."""
+    n, dims = x.shape
+
+    def kernel(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+        base = p @ q.T / dims + 1
+        return base * base * base
+
+    within = sum(k.sum() - np.trace(k) for k in (kernel(x, x), kernel(y, y)))
+    return within / (n * (n - 1)) - 2 * kernel(x, y).mean()
+
+
+def inception_score(logits: np.ndarray, splits: int = SPLITS) -> tuple[float, float]:
+    """exp E KL(p(y|x) || p(y)) of logits [N, C] -> mean and standard deviation over splits.
+
+    Salimans et al. 2016 (arXiv 1606.03498), section 4. The splits are N / splits in a row, so
+    the rows must come in a random order. It never sees the data, and says nothing where the
+    classifier's classes are not the data's (Barratt and Sharma 2018, arXiv 1801.01973).
+    """
+    log_p = special.log_softmax(np.asarray(logits, np.float64), -1)
+    scores = []
+    for part in np.array_split(log_p, min(splits, len(log_p))):
+        log_marginal = special.logsumexp(part, 0) - np.log(len(part))
+        scores.append(np.exp((np.exp(part) * (part - log_marginal)).sum(-1).mean()))
+    return float(np.mean(scores)), float(np.std(scores))
+
+
+def prdc(real: np.ndarray, fake: np.ndarray, k: int, block: int = 500) -> dict[str, float]:
+    """Precision, recall, density and coverage of features [N, D] and [M, D].
+
+    The manifold of a set is the union of the balls around its points that reach to the k-th
+    nearest other point. Kynkäänniemi et al. 2019 (arXiv 1904.06991), equations 1 and 2:
+    precision is the fraction of fakes in the manifold of the real, recall that of the real in
+    the manifold of the fakes. Naeem et al. 2020 (arXiv 2002.09797), section 3.2: density counts
+    the real balls that a fake is in, over k, and may exceed 1; coverage is the fraction of the
+    real whose ball has a fake in it. A point on the rim of a ball is within.
+
+    Args:
+      real: features of the data.
+      fake: features of the samples.
+      k: which neighbour; fewer than either set has.
+      block: rows of distances at once; no figure depends on it.
+    """
+    if not 0 < k < min(len(real), len(fake)):
+        raise UserError(
+            f"nearest_k={k} needs more than {k} pictures in each set, and there are {len(real)} "
+            f"and {len(fake)}; set --config.eval.nearest_k or num_samples"
+        )
+    real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
+    center = real.mean(0)  # near the origin, differences of squares are sharper
+    real, fake = real - center, fake - center
+    real_radius, fake_radius = (_squared_radii(x, k, block) for x in (real, fake))
+    balls = np.zeros(len(fake), np.int64)  # real ones that each fake is in
+    recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
+    for start in range(0, len(real), block):
+        rows = slice(start, start + block)
+        squared = _squared_distances(real[rows], fake, _ROUNDING)
+        recalled[rows] = (squared <= fake_radius).any(1)
+        within = squared <= real_radius[rows, None]
+        covered[rows] = within.any(1)
+        balls += within.sum(0)
+    return {
+        "precision": float((balls > 0).mean()),
+        "recall": float(recalled.mean()),
+        "density": float(balls.mean() / k),
+        "coverage": float(covered.mean()),
+    }
+
+
+def _squared_distances(a: np.ndarray, b: np.ndarray, less: float = 0.0) -> np.ndarray:
+    """|a - b|^2 of all pairs [N, M], less a fraction of |a|^2 + |b|^2."""
+    squared = a @ (-2 * b).T
+    squared += (1 - less) * np.square(a).sum(1)[:, None]
+    squared += (1 - less) * np.square(b).sum(1)
+    return squared
+
+
+def _squared_radii(x: np.ndarray, k: int, block: int) -> np.ndarray:
+    """Squared distance from each point [N, D] to its k-th nearest other point -> [N]."""
+    radii = []
+    for start in range(0, len(x), block):
+        squared = _squared_distances(x[start : start + block], x)
+        rows = np.arange(len(squared))
+        squared[rows, start + rows] = np.inf  # not its own neighbour
+        squared.partition(k - 1, axis=1)
+        radii.append(squared[:, k - 1].copy())  # without the copy the whole block stays
+    return np.concatenate(radii).clip(0)
+
+
+# Metrics: `metric(subject, dataset, split, settings) -> {name: Metric}`
+
+
+def fid(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
+    """Fréchet distance of the samples to the split, and its floor."""
+    sets = features_lib.compare(subject, dataset, split, settings)
+
+    def value(other: Seen) -> dict[str, float]:
+        return {"fid": frechet_distance(sets.real.features, other.features)}
+
+    return _with_floor(value, sets, split, "distance")
+
+
+def kid(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
+    """Kernel distance of the samples to the split, and its floor."""
+    sets = features_lib.compare(subject, dataset, split, settings)
+
+    def value(other: Seen) -> dict[str, tuple[float, float]]:
+        return {"kid": kernel_distance(sets.real.features, other.features)}
+
+    return _with_floor(value, sets, split, "distance", subsets=f"{KID_SUBSETS}x{KID_SIZE}")
+
+
+def inception_scores(
+    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
+) -> dict[str, Metric]:
+    """Inception score of the samples, and that of the split: inception_score_real."""
+    sets = features_lib.compare(subject, dataset, split, settings)
+    metrics = {}
+    for name, seen, what in (
+        ("inception_score", sets.fake, _fakes(sets)),
+        ("inception_score_real", sets.real, _reals(sets, split)),
+    ):
+        # Samples go round the classes and stored examples may be sorted by them.
+        logits = _cut(seen, len(seen.logits)).logits
+        mean, spread = inception_score(logits)
+        stderr = spread / np.sqrt(max(min(SPLITS, len(logits)) - 1, 1))
+        pair, what = (mean, float(stderr)), {**what, "splits": SPLITS}
+        metrics[name] = _estimate(name, pair, "score", len(logits), sets.net, what)
+    return metrics
+
+
+def prdc_metrics(
+    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
+) -> dict[str, Metric]:
+    """Precision, recall, density and coverage, each with its floor.
+
+    Balls shrink as a set grows, so all sets are cut to the size of the smallest.
+    """
+    net, *seen = features_lib.compare(subject, dataset, split, settings)
+    size, k = min(len(s.features) for s in seen), settings.nearest_k
+    sets = Sets(net, *(_cut(s, size) for s in seen))
+
+    def value(other: Seen) -> dict[str, float]:
+        return prdc(sets.real.features, other.features, k)
+
+    return _with_floor(value, sets, split, "fraction", k=k)
+
+
+def intra_fid(
+    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
+) -> dict[str, Metric]:
+    """The mean over classes of the Fréchet distance within the class, and its floor.
+
+    Miyato and Koyama 2018 (arXiv 1802.05637).
+    """
+    classes = _num_classes(subject, "intra_fid")
+    sets = features_lib.compare(subject, dataset, split, settings)
+
+    def value(other: Seen) -> dict[str, float]:
+        distances = []
+        for label in range(classes):
+            pair = [seen.features[seen.labels == label] for seen in (sets.real, other)]
+            if min(map(len, pair)) < 2:
+                raise UserError(
+                    f"intra_fid needs two pictures of each class in each set, and class {label} "
+                    "has fewer; raise --config.eval.num_samples or num_examples"
+                )
+            distances.append(frechet_distance(*pair))
+        return {"intra_fid": float(np.mean(distances))}
+
+    return _with_floor(value, sets, split, "distance", classes=classes)
+
+
+def label_accuracy(
+    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
+) -> dict[str, Metric]:
+    """The fraction of samples that the judge gives the label that was asked for.
+
+    label_accuracy_real is its accuracy on the split.
+    """
+    classes = _num_classes(subject, "label_accuracy")
+    sets = features_lib.compare(subject, dataset, split, settings)
+    if sets.fake.logits.shape[1] != classes:
+        raise UserError(
+            f"label_accuracy needs a judge of the model's {classes} classes, and "
+            f"{sets.net.name} has {sets.fake.logits.shape[1]}; choose one by --config.eval.judge"
+        )
+    metrics = {}
+    for name, seen, what in (
+        ("label_accuracy", sets.fake, _fakes(sets)),
+        ("label_accuracy_real", sets.real, _reals(sets, split)),
+    ):
+        correct = seen.logits.argmax(-1) == seen.labels
+        metrics[name] = Metric.mean(correct, "fraction", "estimate", _spec(name, sets.net, what))
+    return metrics
+
+
+def cas(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
+    """Classification accuracy score: a classifier is trained on samples, tested on the split.
+
+    Ravuri and Vinyals 2019 (arXiv 1905.10887), with a small classifier of our own.
+    cas_real is that of one trained on as many training pictures.
+    """
+    module = ConvClassifier(_num_classes(subject, "cas"))
+    features_lib.check_pictures(dataset)
+    test, truth = features_lib.real_pictures(dataset, split, settings.num_examples)
+    metrics = {}
+    for name, source, (pictures, labels) in (
+        ("cas", "fake", features_lib.sample_pictures(subject, settings.num_samples)),
+        ("cas_real", "train", features_lib.train_pictures(dataset, settings.num_samples)),
+    ):
+        net = FeatureNet("cnn", module, judges.fit(module, pictures, labels, CAS_STEPS))
+        correct = net(test)[0].argmax(-1) == truth
+        what = {
+            "trained": f"{source}:{len(labels)}",
+            "steps": CAS_STEPS,
+            "real": f"{split}:{len(truth)}",
+            "seed": SEED,
+        }
+        metrics[name] = Metric.mean(correct, "fraction", "estimate", _spec(name, net, what))
+    return metrics
+
+
+def _cut(seen: Seen, size: int) -> Seen:
+    """`size` of the pictures, in a random order of a fixed seed."""
+    rows = features_lib.choose(len(seen.features), size)
+    return Seen(*(None if x is None else x[rows] for x in seen))
+
+
+def _num_classes(subject: Subject, name: str) -> int:
+    classes = families.require(subject.family, base.Sampler, name).num_classes
+    if not classes:
+        raise UserError(
+            f"{name} needs a class-conditional model, and this {type(subject.family).__name__} is "
+            "none; set the conditions under --config.model"
+        )
+    return classes
+
+
+def _with_floor(value, sets: Sets, split: str, unit: str, **more) -> dict[str, Metric]:
+    """`value(seen) -> {name: figure}` of the samples, and of the floor under NAME_floor."""
+    metrics = {}
+    for suffix, other, what in (
+        ("", sets.fake, _fakes(sets)),
+        ("_floor", sets.floor, {"floor": f"train:{len(sets.floor.labels)}"}),
+    ):
+        what = {**_reals(sets, split), **what, **more}
+        for name, figure in value(other).items():
+            name, n = name + suffix, len(other.features)
+            metrics[name] = _estimate(name, figure, unit, n, sets.net, what)
+    return metrics
+
+
+def _reals(sets: Sets, split: str) -> dict:
+    return {"real": f"{split}:{len(sets.real.features)}"}
+
+
+def _fakes(sets: Sets) -> dict:
+    return {"fake": len(sets.fake.features), "seed": SEED}
+
+
+def _estimate(name: str, figure, unit: str, n: int, net: FeatureNet, what: dict) -> Metric:
+    value, stderr = figure if isinstance(figure, tuple) else (figure, None)
+    return Metric(value, stderr, unit, "estimate", n, _spec(name, net, what))
+
+
+def _spec(name: str, net: FeatureNet, what: dict) -> str:
+    parts = {"judge": net.name, **what}
+    return f"{name}[{', '.join(f'{key}={value}' for key, value in parts.items())}]"

@@ -1,0 +1,42 @@
+"""Alarms: each rule on both sides of its threshold, and in a run's log."""
+
+import pytest
+
+from gen_jax.evaluation.alarms import find_alarms
+
+
+@pytest.mark.parametrize(
+    ("row", "word"),
+    [
+        ({"validation/modes": 22.0, "validation/modes_floor": 25.0}, "collapse"),
+        ({"validation/recall": 0.2, "validation/recall_floor": 0.95}, "collapse"),
+        ({"validation/overfitting": 0.6}, "overfitting"),
+        ({"saturated": 0.7}, "divergence"),
+    ],
+)
+def test_one_line_with_the_evidence_and_what_to_try(row, word):
+    lines = find_alarms(row | {"loss/generator": 1.0})
+    assert len(lines) == 1 and lines[0].startswith(f"{word}: ") and "try --config." in lines[0]
+    assert any(character.isdigit() for character in lines[0])
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"validation/modes": 23.0, "validation/modes_floor": 25.0},
+        {"validation/recall": 0.5, "validation/recall_floor": 0.95},
+        {"validation/overfitting": 0.1, "saturated": 0.01},
+        {"loss/vae": 3.0},
+    ],
+)
+def test_silent_when_all_is_well(row):
+    assert find_alarms(row) == []
+
+
+def test_replicas_are_looked_at_one_by_one():
+    row = {"validation/modes": 22.0, "validation/modes_floor": 25.0}
+    for replica, modes in enumerate((25.0, 9.0, 25.0, 9.0)):
+        row[f"validation/modes/replica_{replica}"] = modes
+        row[f"validation/modes_floor/replica_{replica}"] = 25.0
+    lines = find_alarms(row)
+    assert len(lines) == 1 and lines[0].startswith("replica 1, 3: collapse: samples cover 9 modes")
