@@ -11,7 +11,7 @@ from gen_jax.config import experiment
 
 @experiment("classifier")
 def get_config(config, variant):
-    config.steps = 8_000
+    config.steps = 10_000
     config.batch_size = 128
     config.log_every = 200
     config.eval_every = config.checkpoint_every = 2_000
@@ -24,4 +24,4 @@ def get_config(config, variant):
     config.optim.ema_half_life = 300.0
     config.eval.batch_size = 500
     config.eval.validation_metrics = config.eval.metrics = ("accuracy",)
-    config.model.augmentations = ("translation", "flip")
+    config.model.augmentations = ("flip",)

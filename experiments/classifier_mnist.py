@@ -10,7 +10,7 @@ from gen_jax.config import experiment
 
 @experiment("classifier")
 def get_config(config, variant):
-    config.steps = 6_000
+    config.steps = 8_000
     config.batch_size = 128
     config.log_every = 200
     config.eval_every = config.checkpoint_every = 2_000
@@ -23,4 +23,3 @@ def get_config(config, variant):
     config.optim.ema_half_life = 200.0
     config.eval.batch_size = 500
     config.eval.validation_metrics = config.eval.metrics = ("accuracy",)
-    config.model.widths = (16, 32, 64)

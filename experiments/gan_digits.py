@@ -1,8 +1,8 @@
 """A class-conditional GAN on scikit-learn's digits: the sandbox, a minute on a CPU.
 
-    python launch.py train --config=experiments/gan_digits.py --workdir=runs/gan_digits
-    python launch.py evaluate --workdir=runs/gan_digits
-    python launch.py sample --workdir=runs/gan_digits --label=3 --num=16
+python launch.py train --config=experiments/gan_digits.py --workdir=runs/gan_digits
+python launch.py evaluate --workdir=runs/gan_digits
+python launch.py sample --workdir=runs/gan_digits --label=3 --num=16
 """
 
 from gen_jax.config import experiment

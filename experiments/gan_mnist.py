@@ -1,8 +1,8 @@
 """A class-conditional GAN on MNIST.
 
-    python launch.py train --config=experiments/gan_mnist.py --workdir=runs/gan_mnist
-    python launch.py evaluate --workdir=runs/gan_mnist --record=fidelity
-    python launch.py sample --workdir=runs/gan_mnist --label=3
+python launch.py train --config=experiments/gan_mnist.py --workdir=runs/gan_mnist
+python launch.py evaluate --workdir=runs/gan_mnist --record=fidelity
+python launch.py sample --workdir=runs/gan_mnist --label=3
 """
 
 from gen_jax.config import experiment
@@ -18,7 +18,7 @@ def get_config(config, variant):
     config.data.preprocess = "bytes"
     config.data.num_validation = 1_000
     config.eval.validation_metrics = ("discriminator", "prdc")
-    config.eval.metrics = ("fid", "kid", "prdc", "inception_score", "label_accuracy", "memorization")
+    config.eval.metrics = ("fid", "kid", "inception_score", "prdc", "label_accuracy")
     config.model.network = "dcgan"
     config.model.generator_widths = config.model.discriminator_widths = (32, 64, 128)
     config.model.generator_norm = "batch"

@@ -129,13 +129,17 @@ def render(folder: Path) -> str:
         lines.append("|---|---|---|---|---|---|---|---|")
         rows = read(path)
         lines += [_line(row) for row in rows]
-        for row in rows:
-            lines += ["", f"**{row['row']}, {row['metric']}.** {row['protocol']}"]
-            if row["deviation"]:
-                lines.append(f"Deviation: {row['deviation']}")
-            if row["source"]:
-                lines.append(f"Reference: {row['source']}.")
-            lines += ["", f"    {row['command']}"]
+        for name in dict.fromkeys(row["row"] for row in rows):
+            same = [row for row in rows if row["row"] == name]
+            lines += ["", f"**{name}.**"]
+            for key, label in (
+                ("protocol", ""),
+                ("deviation", "Deviation: "),
+                ("source", "Reference: "),
+            ):
+                lines += [label + text for text in dict.fromkeys(r[key] for r in same) if text]
+            for command in dict.fromkeys(row["command"] for row in same):
+                lines += ["", *(f"    {part}" for part in command.split(" && "))]
     return "\n".join(lines) + "\n"
 
 

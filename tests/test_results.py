@@ -47,8 +47,20 @@ def test_record_fills_in_its_row_alone(table):
     assert first["status"] == "measured" and first["hardware"] and first["wall_clock_s"] == 61
     assert second["status"] == "not run" and second["value"] is None
     page = results.render(table.parent)
-    assert "| 12.50 ± 0.25 nats (n=297) | 10.00 | +2.50 |" in page
-    assert "| other | nll | not run | 10.00 |" in page
+    assert "| 12.50 ± 0.25 nats (n=297) | 10 | +2.5 |" in page
+    assert "| other | nll | not run | 10 |" in page
+
+
+def test_several_seeds_have_their_mean_and_their_worst(table):
+    config = config_lib.load_file(str(cli.ROOT / "experiments" / "quickstart.py"))
+    each = [Metric(v, 0.1, "nats", "upper_bound", 297, "nll[...]") for v in (10.0, 13.0, 11.5)]
+    mean = Metric.over_seeds(each)
+    # Mean 11.5, standard deviation 1.5 over three seeds.
+    assert mean.value == 11.5 and mean.stderr == pytest.approx(1.5 / 3**0.5) and mean.n == 297
+    results.record(table, config, {"nll": mean}, 60.0)
+    row = results.read(table)[0]
+    assert row["seeds"] == [0, 1, 2] and row["worst"] == 13.0
+    assert ", worst 13 |" in results.render(table.parent)
 
 
 def test_record_refuses_what_the_table_does_not_have(table):

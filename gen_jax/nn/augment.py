@@ -61,7 +61,18 @@ def flip(x: jax.Array, keys: jax.Array) -> jax.Array:
     return jnp.where(chosen[:, None, None, None], x[:, :, ::-1], x)
 
 
-AUGMENTATIONS = {"translation": translation, "cutout": cutout, "color": color, "flip": flip}
+def jitter(x: jax.Array, keys: jax.Array) -> jax.Array:
+    """Moves an image by up to a sixteenth of its size."""
+    return translation(x, keys, 0.0625)
+
+
+AUGMENTATIONS = {
+    "translation": translation,
+    "jitter": jitter,
+    "cutout": cutout,
+    "color": color,
+    "flip": flip,
+}
 
 
 def augment(

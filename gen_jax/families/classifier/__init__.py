@@ -16,7 +16,7 @@ def default_model() -> ConfigDict:
     model.widths = (32, 64, 64)
     model.num_features = 128
     model.dropout = 0.5  # of the features
-    model.augmentations = ("translation",)
+    model.augmentations = ("jitter",)
     return model
 
 

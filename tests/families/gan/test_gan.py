@@ -237,7 +237,7 @@ def test_the_residual_networks_start_as_linear_maps():
     """Fix-up: a block whose last kernel is zero is the identity."""
     spec = DataSpec("bytes", (8, 8, 1), levels=256)
     family = build(spec, network="resnet", generator_widths=(4, 4), discriminator_widths=(4, 4))
-    params, extra = family.init(jax.random.key(0), batch(spec))
+    params, _ = family.init(jax.random.key(0), batch(spec))
     z = jnp.float32(np.random.default_rng(0).normal(size=(2, 3)))
     none = jnp.zeros((2, 0))
     apply = lambda z: family.generator.apply({"params": params["generator"]}, z, none)  # noqa: E731

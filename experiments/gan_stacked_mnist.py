@@ -1,0 +1,43 @@
+"""GANs on Stacked MNIST: how many of 1,000 modes do they find?
+
+    python launch.py train --config=experiments/gan_stacked_mnist.py:rpgan_r1r2 \\
+        --workdir=runs/stacked_rpgan_r1r2
+    python launch.py evaluate --workdir=runs/stacked_rpgan_r1r2 --record=stacked_mnist
+
+Protocol of GDPP (Elfeki et al. 2019, arXiv 1812.00068): 50,000 fixed triples, batch 64, 15,000
+steps, 26,000 samples, whose digits a classifier reads. Networks are a DCGAN of widths 32, 64, 128.
+
+Variants: `rpgan_r1r2`, `ns_r1r2`, `ns`, `pac2` (the non-saturating loss without a penalty, pairs
+packed) and `wgan_gp`.
+"""
+
+from gen_jax.config import experiment
+
+
+@experiment("gan", variants=("rpgan_r1r2", "ns_r1r2", "ns", "pac2", "wgan_gp"))
+def get_config(config, variant):
+    config.steps = 15_000
+    config.batch_size = 64
+    config.log_every = 100
+    config.eval_every = config.checkpoint_every = 2_500
+    config.data.name = "stacked_mnist"
+    config.data.preprocess = "bytes"
+    config.data.num_validation = 1_000
+    config.eval.judge = "mnist"
+    config.eval.validation_metrics = ("discriminator",)
+    config.eval.metrics = ("modes",)
+    config.model.network = "dcgan"
+    config.model.generator_widths = config.model.discriminator_widths = (32, 64, 128)
+    config.model.generator_norm = "batch"
+    config.optim.lr = 2e-4
+    config.optim.b1 = 0.5
+    config.optim.b2 = 0.99
+    config.optim.generator = {"ema_half_life": 500.0}
+    config.model.loss = "relativistic" if variant in ("", "rpgan_r1r2") else "non_saturating"
+    config.model.penalty = "r1_r2" if variant in ("", "rpgan_r1r2", "ns_r1r2") else "none"
+    if variant == "pac2":
+        config.model.pack = 2
+    if variant == "wgan_gp":
+        config.model.loss = "wasserstein"
+        config.model.penalty = "wgan_gp"
+        config.model.penalty_weight = (10.0, 10.0)
