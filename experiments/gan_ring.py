@@ -1,6 +1,7 @@
 """GANs on eight Gaussians on a ring: do they find all modes, and nothing between?
 
-    python launch.py train --config=experiments/gan_ring.py:rpgan_r1r2 --workdir=runs/gan_ring-rpgan_r1r2
+    python launch.py train --config=experiments/gan_ring.py:rpgan_r1r2 \\
+        --workdir=runs/gan_ring-rpgan_r1r2
     python launch.py evaluate --workdir=runs/gan_ring-rpgan_r1r2 --record=plane_gan
 
 The data and the measure of PacGAN (Lin et al. 2018, arXiv 1712.04086, section 4.1), five seeds side

@@ -112,6 +112,7 @@ def experiment(family: str, variants: Sequence[str] = ()) -> Callable:
                 shrink(config)
             return config.lock()
 
+        get_config.variants = tuple(variants)
         return get_config
 
     return decorate
@@ -120,6 +121,14 @@ def experiment(family: str, variants: Sequence[str] = ()) -> Callable:
 def load_file(path_and_argument: str) -> ConfigDict:
     """Reads `experiments/F.py` or `experiments/F.py:ARGUMENT`. The file is run as Python."""
     path, _, argument = path_and_argument.partition(":")
+    config = experiment_function(path)(argument)
+    with config.unlocked():
+        config.experiment = path_and_argument
+    return config
+
+
+def experiment_function(path: str) -> Callable[[str], ConfigDict]:
+    """The `get_config` of an experiment file; its `variants` are the arguments that it takes."""
     if not Path(path).is_file():
         folder = Path(path).parent
         names = [str(file) for file in sorted(folder.glob("*.py"))]
@@ -131,10 +140,7 @@ def load_file(path_and_argument: str) -> ConfigDict:
         raise UserError(f"{path} is not an experiment; name a Python file such as vae_mnist.py")
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
-    config = module.get_config(argument)
-    with config.unlocked():
-        config.experiment = path_and_argument
-    return config
+    return module.get_config
 
 
 def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
