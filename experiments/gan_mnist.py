@@ -10,10 +10,10 @@ from gen_jax.config import experiment
 
 @experiment("gan")
 def get_config(config, variant):
-    config.steps = 8_000
+    config.steps = 6_000
     config.batch_size = 64
     config.log_every = 100
-    config.eval_every = config.checkpoint_every = 2_000
+    config.eval_every = config.checkpoint_every = 1_500
     config.data.name = "mnist"
     config.data.preprocess = "bytes"
     config.data.num_validation = 1_000
@@ -25,7 +25,7 @@ def get_config(config, variant):
     config.model.generator_condition = "concat"
     config.model.discriminator_condition = "projection"
     config.model.penalty_weight = (1.0, 0.1)
-    config.model.burn_in_steps = 4_000
+    config.model.burn_in_steps = 3_000
     config.optim.lr = 5e-4
     config.optim.final_lr = 5e-5
     config.optim.schedule = "cosine"

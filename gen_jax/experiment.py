@@ -382,7 +382,7 @@ def training_seconds(config: ConfigDict, workdir: Path) -> float:
 def print_validation(workdir: Path) -> None:
     """The table at the end of a training run."""
     row = last_validation(workdir)
-    figures = [(n, f"{v:.4f}") for n, v in row.items() if n != "step"]
+    figures = [(n, f"{v:.4f}") for n, v in row.items() if n != "step" and "/replica_" not in n]
     if figures:
         print_table(f"validation at step {row['step']:,}", ("metric", "value"), figures)
 

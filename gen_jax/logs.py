@@ -158,7 +158,7 @@ def evaluation_table(evaluation: dict) -> None:
 def figure(metric: dict) -> str:
     """For example "86.76 ± 0.12": as many digits as the standard error makes sense of."""
     value, stderr = metric["value"], metric["stderr"]
-    if stderr is None:
+    if not stderr:
         return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
-    digits = max(2, 1 - math.floor(math.log10(stderr))) if stderr > 0 else 2
+    digits = max(2, 1 - math.floor(math.log10(stderr)))
     return f"{value:.{digits}f} ± {stderr:.{digits}f}"

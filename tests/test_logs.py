@@ -58,7 +58,7 @@ def test_progress_without_a_terminal_prints_lines(capsys):
         (0.98765, 0.00321, "0.9877 ± 0.0032"),
         (21.0, None, "21"),
         (1.23456, None, "1.235"),
-        (2.0, 0.0, "2.00 ± 0.00"),
+        (25.0, 0.0, "25"),
     ],
 )
 def test_figure(value, stderr, text):
