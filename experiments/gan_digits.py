@@ -1,8 +1,11 @@
-"""A class-conditional GAN on scikit-learn's digits: the sandbox, a minute on a CPU.
+"""A class-conditional GAN on scikit-learn's digits: the sandbox, half a minute on a CPU.
 
-python launch.py train --config=experiments/gan_digits.py --workdir=runs/gan_digits
-python launch.py evaluate --workdir=runs/gan_digits
-python launch.py sample --workdir=runs/gan_digits --label=3 --num=16
+    python launch.py train --config=experiments/gan_digits.py --workdir=runs/gan_digits
+    python launch.py evaluate --workdir=runs/gan_digits
+    python launch.py sample --workdir=runs/gan_digits --label=3 --num=16
+
+Expect 95 % of the samples to be what their label says, and precision and recall of 0.9 in the
+features of the judge.
 """
 
 from gen_jax.config import experiment
