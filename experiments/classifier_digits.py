@@ -1,6 +1,7 @@
 """The judge for scikit-learn's digits: a small convolutional classifier, trained in a minute.
 
-    python launch.py train --config=experiments/classifier_digits.py --workdir=runs/classifier_digits
+    python launch.py train --config=experiments/classifier_digits.py \\
+        --workdir=runs/classifier_digits
     python launch.py evaluate --workdir=runs/classifier_digits
     python -m gen_jax.ship_judge runs/classifier_digits
 

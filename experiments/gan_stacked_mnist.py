@@ -33,8 +33,17 @@ def get_config(config, variant):
     config.optim.b1 = 0.5
     config.optim.b2 = 0.99
     config.optim.generator = {"ema_half_life": 500.0}
-    config.model.loss = "relativistic" if variant in ("", "rpgan_r1r2") else "non_saturating"
-    config.model.penalty = "r1_r2" if variant in ("", "rpgan_r1r2", "ns_r1r2") else "none"
+    relativistic = variant in ("", "rpgan_r1r2")
+    config.model.loss = "relativistic" if relativistic else "non_saturating"
+    config.model.penalty = "none"
+    if relativistic or variant == "ns_r1r2":
+        config.model.penalty = "r1_r2"
+        config.model.penalty_weight = (1.0, 0.1)
+        config.model.burn_in_steps = 7_500
+        config.optim.b1 = 0.0
+        config.optim.lr = 5e-4
+        config.optim.final_lr = 5e-5
+        config.optim.schedule = "cosine"
     if variant == "pac2":
         config.model.pack = 2
     if variant == "wgan_gp":
