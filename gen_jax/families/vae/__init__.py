@@ -6,7 +6,8 @@ from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families.vae.family import VAE, PlainAutoencoder
-from gen_jax.families.vae.networks import ACTIVATIONS, NETWORKS, VAENetwork
+from gen_jax.families.vae.networks import ACTIVATIONS, NETWORKS, PRIORS, VAENetwork
+from gen_jax.families.vae.objectives import ESTIMATORS
 
 # What `build` gives, so that an error can say who has an ability.
 FAMILIES = (VAE, PlainAutoencoder)
@@ -18,11 +19,20 @@ def default_model() -> ConfigDict:
     model.hidden = (200, 200)  # widths from the data to the latents; the decoder mirrors them
     model.activation = "tanh"
     model.latent_dim = 50
+    # Further stochastic layers above it: their latents, and the widths of the networks to them.
+    model.upper_latent_dims = ()
+    model.upper_hidden = (100, 100)
+    model.prior = "standard_normal"  # of the topmost layer; or "mixture", "vamp", "label"
+    model.prior_components = 500  # of a mixture or a VampPrior
     model.likelihood = "bernoulli"
     model.sigma = 0.0  # Gaussian likelihood: its standard deviation; 0: learned
     model.conditional = False  # encoder and decoder are given the label
     model.autoencoder = False  # no noise and no KL: a plain autoencoder
-    model.beta = 1.0  # weight of the KL
+    # The bound: the mean of num_bounds (M) bounds of importance_samples (K) each.
+    model.num_bounds = 1
+    model.importance_samples = 1
+    model.estimator = "auto"  # "analytic" KL where there is one, else "standard"; "stl", "dreg"
+    model.beta = 1.0  # weight of the rate
     model.beta_warmup_steps = 0  # linear from 0 to beta
     model.dtype = "float32"  # of the networks' arithmetic; or "bfloat16"
     return model
@@ -37,6 +47,8 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
     choices = (
         ("network", NETWORKS),
         ("activation", ACTIVATIONS),
+        ("prior", PRIORS),
+        ("estimator", ("auto", "analytic", *ESTIMATORS)),
         ("dtype", ("float32", "bfloat16")),
     )
     for key, valid in choices:
@@ -46,6 +58,8 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
         raise UserError("model.network='conv' needs images; use --config.model.network=mlp")
     if model.conditional and not spec.num_classes:
         raise UserError("model.conditional needs labels, and these data have none")
+    estimator = _estimator(model)
+    _check_prior(model, spec)
     options = {"sigma": model.sigma or None} if model.likelihood == "gaussian" else {}
     likelihood = likelihoods.make(model.likelihood, spec, **options)
     network = VAENetwork(
@@ -57,7 +71,53 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
         num_params=likelihood.num_params,
         num_classes=spec.num_classes if model.conditional else 0,
         dtype=model.dtype,
+        upper=tuple((size, tuple(model.upper_hidden)) for size in model.upper_latent_dims),
+        prior=model.prior,
+        prior_components=model.prior_components,
     )
     if model.autoencoder:
         return PlainAutoencoder(spec, network, likelihood)
-    return VAE(spec, network, likelihood, model.beta, model.beta_warmup_steps)
+    return VAE(
+        spec,
+        network,
+        likelihood,
+        beta=model.beta,
+        beta_warmup_steps=model.beta_warmup_steps,
+        num_bounds=model.num_bounds,
+        importance_samples=model.importance_samples,
+        estimator=estimator,
+    )
+
+
+def _estimator(model: ConfigDict) -> str:
+    """The estimator of the bound's gradient: the closed form where there is one."""
+    for key in ("num_bounds", "importance_samples", "prior_components"):
+        if model[key] < 1:
+            raise UserError(f"model.{key}={model[key]} must be at least 1")
+    plain = model.prior == "standard_normal" and not model.upper_latent_dims
+    closed_form = plain and model.importance_samples == 1
+    if model.estimator == "auto":
+        return "analytic" if closed_form else "standard"
+    if model.estimator == "analytic" and not closed_form:
+        raise UserError(
+            "model.estimator='analytic' needs one layer, a standard normal prior and "
+            "importance_samples=1; use --config.model.estimator=standard"
+        )
+    return model.estimator
+
+
+def _check_prior(model: ConfigDict, spec: DataSpec) -> None:
+    if model.prior == "label" and not spec.num_classes:
+        raise UserError("model.prior='label' needs labels, and these data have none")
+    if model.prior == "vamp" and model.conditional:
+        raise UserError(
+            "pseudo-inputs have no labels; use --config.model.prior=mixture or "
+            "--config.model.conditional=False"
+        )
+    if model.prior == "vamp" and model.prior_components > 1_024:
+        raise UserError(
+            "pseudo-inputs start at the first training examples, of which 1,024 are given; use "
+            "--config.model.prior_components=1000"
+        )
+    if model.autoencoder and (model.prior != "standard_normal" or model.upper_latent_dims):
+        raise UserError("a plain autoencoder has no prior and one layer of latents")

@@ -9,6 +9,7 @@ from gen_jax import keys as keys_lib
 from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
 from gen_jax.families.base import Batch, Extra, LogWeights, Params, Posterior
+from gen_jax.families.vae import objectives
 from gen_jax.families.vae.networks import VAENetwork
 
 
@@ -38,6 +39,9 @@ class PlainAutoencoder:
         The latter as in the code of Burda et al. 2016 (arXiv 1509.00519), clipped alike.
         """
         params = self.network.init(key, batch["x"], batch["label"])["params"]
+        if self.network.prior == "vamp":
+            inputs = params["top"]["inputs"]
+            params["top"]["inputs"] = self.spec.center(batch["x"])[: len(inputs)]
         if isinstance(self.likelihood, likelihoods.Bernoulli):
             output = params["decoder"]["output"]
             mean = jnp.clip(batch["x"].mean(0), 0.001, 0.999)
@@ -63,53 +67,96 @@ class PlainAutoencoder:
         label = jnp.broadcast_to(batch["label"], z.shape[:-1])
         return self.likelihood.log_prob(self._apply("decode", params, z, label), batch["x"])
 
-    def _apply(self, method: str, params: Params, *inputs: jax.Array):
+    def _apply(self, method: str, params: Params, *inputs):
         return self.network.apply({"params": params["vae"]}, *inputs, method=method)
 
 
 @dataclasses.dataclass(frozen=True)
 class VAE(PlainAutoencoder):
-    """log p(x) >= E_q(z|x)[log p(x|z)] - KL(q(z|x) || p(z)), with p(z) = N(0, I).
+    """log p(x) >= E_q(z|x)[log p(x, z) - log q(z|x)] (Kingma and Welling 2014, arXiv 1312.6114).
 
-    Kingma and Welling 2014 (arXiv 1312.6114), equation 10, with one sample of z; the KL is
-    weighted by beta (Higgins et al. 2017, equation 4) and may be warmed up (Sønderby et al.
-    2016, arXiv 1602.02282, section 2.3).
+    One bound, `objectives.miwae`, covers the ELBO, its multi-sample form and the IWAE. Where it
+    is the ELBO of one Gaussian layer with a standard normal prior the KL is in closed form
+    (equation 10), unless an estimator is asked for. The rate is weighted by beta (Higgins et al.
+    2017, equation 4) and may be warmed up (Sønderby et al. 2016, arXiv 1602.02282, section 2.3).
 
     Attributes:
-      beta: weight of the KL.
+      beta: weight of the rate.
       beta_warmup_steps: it rises linearly from 0 over so many steps; 0: at once.
+      num_bounds: M, bounds that are averaged.
+      importance_samples: K, samples of each.
+      estimator: "analytic" (closed-form KL), or a key of `objectives.ESTIMATORS`.
     """
 
     beta: float = 1.0
     beta_warmup_steps: int = 0
+    num_bounds: int = 1
+    importance_samples: int = 1
+    estimator: str = "analytic"
 
     @property
     def num_classes(self) -> int:
-        return self.network.num_classes
+        by_label = self.network.prior == "label"
+        return self.spec.num_classes if by_label else self.network.num_classes
 
     def losses(self, turn, params, extra, batch, keys, step):
-        """Negative ELBO, split into rate (the KL) and distortion, in nats an example."""
-        mean, log_variance = self.encode(params, extra, batch)
-        noise = keys_lib.normal(keys_lib.named(keys, "posterior"), (self.latent_dim,))
-        z = mean + jnp.exp(log_variance / 2) * noise
-        rate = likelihoods.gaussian_kl(mean, log_variance).mean()
-        distortion = -self._log_likelihood(params, z, batch).mean()
+        """The negative bound in nats an example, with the ELBO's rate and distortion."""
         warmup = jnp.minimum(1.0, (step + 1) / max(self.beta_warmup_steps, 1))
-        loss = distortion + self.beta * warmup * rate
+        beta = self.beta * warmup
+        keys = keys_lib.named(keys, "posterior")
+        if self.estimator == "analytic":
+            mean, log_variance = self.encode(params, extra, batch)
+            noise = keys_lib.normal(keys, (self.num_bounds, self.latent_dim)).swapaxes(0, 1)
+            z = mean + jnp.exp(log_variance / 2) * noise
+            rate = likelihoods.gaussian_kl(mean, log_variance).mean()
+            distortion = -self._log_likelihood(params, z, batch).mean()
+            loss = distortion + beta * rate
+        else:
+            num = self.num_bounds * self.importance_samples
+            latents = self._posterior_samples(params, batch, keys, num)
+
+            def log_weights(latents, drop_score):
+                terms = self._log_weights(params, batch, latents, drop_score)
+                return terms._replace(log_ratio=beta * terms.log_ratio)
+
+            value, terms = objectives.bound(
+                log_weights, latents, self.importance_samples, self.estimator
+            )
+            loss = -value.mean()
+            distortion = -terms.log_likelihood.mean()
+            rate = -terms.log_ratio.mean() / jnp.maximum(beta, 1e-12)
         metrics = {"elbo": -(distortion + rate), "rate": rate, "distortion": distortion}
         return {"vae": loss}, extra, metrics
 
     def sample(self, params, extra, key, num, condition=None, temperature=1.0):
-        """Decoded draws z ~ N(0, temperature^2 I): the mean of p(x|z), as is the custom."""
+        """Decoded draws of the prior, whose standard deviations the temperature multiplies.
+
+        What is returned is the mean of p(x|z), as is the custom.
+        """
         keys = keys_lib.per_example(key, jnp.arange(num))
-        z = temperature * keys_lib.normal(keys, (self.latent_dim,))
-        return self.decode(params, extra, z, condition)
+        label = jnp.zeros(num, jnp.int32) if condition is None else condition
+        z = self._apply("sample_prior", params, keys, label, temperature)
+        return self.decode(params, extra, z, label)
 
     def log_weights(self, params, extra, batch, keys, num_samples) -> LogWeights:
-        mean, log_variance = self.encode(params, extra, batch)
-        noise = keys_lib.normal(keys, (num_samples, self.latent_dim)).swapaxes(0, 1)
-        z = mean + jnp.exp(log_variance / 2) * noise
-        zero = jnp.zeros_like(mean)
-        log_prior = likelihoods.gaussian_log_prob(z, zero, zero)
-        log_posterior = likelihoods.gaussian_log_prob(z, mean, log_variance)
-        return LogWeights(self._log_likelihood(params, z, batch), log_prior - log_posterior)
+        latents = self._posterior_samples(params, batch, keys, num_samples)
+        return self._log_weights(params, batch, latents)
+
+    def _posterior_samples(self, params, batch, keys, num: int) -> list[jax.Array]:
+        """`num` draws of every stochastic layer, each [num, B, L]."""
+        sizes = self.network.latent_dims
+        noise = keys_lib.normal(keys, (num, sum(sizes))).swapaxes(0, 1)
+        ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+        parts = jnp.split(noise, ends, -1)
+        return self._apply("sample_posterior", params, batch["x"], batch["label"], parts)
+
+    def _log_weights(self, params, batch, latents, drop_score: bool = False) -> LogWeights:
+        # Without the score function q's density is a function of z alone, not of its parameters.
+        of_posterior = jax.lax.stop_gradient(params) if drop_score else params
+        log_posterior = self._apply(
+            "log_posterior", of_posterior, batch["x"], batch["label"], latents
+        )
+        log_prior = self._apply("log_prior", params, latents, batch["label"])
+        return LogWeights(
+            self._log_likelihood(params, latents[0], batch), log_prior - log_posterior
+        )

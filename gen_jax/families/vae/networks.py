@@ -1,15 +1,21 @@
 """Encoder and decoder: linen modules whose sizes come from the data."""
 
 import math
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from gen_jax import keys as keys_lib
+from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
+from gen_jax.families.vae import priors
 from gen_jax.nn.conv import Conv, ConvTranspose
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": nn.relu, "gelu": nn.gelu, "silu": nn.silu}
+
+PRIORS = ("standard_normal", "label", "mixture", "vamp")
 
 _glorot = nn.initializers.glorot_uniform()
 
@@ -97,18 +103,42 @@ class ConvDecoder(nn.Module):
 NETWORKS = {"mlp": (MLPEncoder, MLPDecoder), "conv": (ConvEncoder, ConvDecoder)}
 
 
-class VAENetwork(nn.Module):
-    """Encoder to a diagonal Gaussian and decoder to the likelihood's parameters.
+class Gaussian(nn.Module):
+    """Features [..., D] through dense layers -> mean and log variance [..., L], float32."""
 
-    Outputs are float32 whatever `dtype` is, as the losses are computed from them.
+    latent_dim: int
+    hidden: tuple[int, ...]
+    activation: str
+    dtype: str
+
+    @nn.compact
+    def __call__(self, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+        for width in self.hidden:
+            dense = nn.Dense(width, kernel_init=_glorot, dtype=self.dtype)
+            h = ACTIVATIONS[self.activation](dense(h))
+        h = nn.Dense(2 * self.latent_dim, kernel_init=_glorot, dtype=self.dtype, name="output")(h)
+        mean, log_sigma = jnp.split(h.astype(jnp.float32), 2, -1)
+        return mean, 2 * log_sigma
+
+
+class VAENetwork(nn.Module):
+    """Encoder, decoder and prior, with one stochastic layer or several.
+
+    q(z|x) = q(z1|x) q(z2|z1) ... and p(z) = ... p(z1|z2) with Gaussians whose means and variances
+    are dense networks, as in Burda et al. 2016 (arXiv 1509.00519), section 5. All outputs are
+    float32 whatever `dtype` is, as the losses are computed from them.
 
     Attributes:
       spec: the data.
       kind: "mlp" or "conv".
-      hidden: widths from the data to the latents; the decoder mirrors them.
-      latent_dim: L.
+      hidden: widths from the data to z1; the decoder mirrors them.
+      activation: a key of `ACTIVATIONS`.
+      latent_dim: L, of z1.
+      upper: (latent_dim, hidden) of each further layer, z2 and up.
+      prior: a key of `PRIORS`, of the topmost layer.
+      prior_components: of a mixture.
       num_params: outputs of the likelihood for each dimension of the data.
-      num_classes: number of labels C that both are conditioned on; 0 for none.
+      num_classes: number of labels C that encoder and decoder are conditioned on; 0 for none.
       dtype: of the arithmetic; parameters are float32.
     """
 
@@ -120,29 +150,99 @@ class VAENetwork(nn.Module):
     num_params: int
     num_classes: int
     dtype: str
+    upper: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    prior: str = "standard_normal"
+    prior_components: int = 1
+
+    @property
+    def latent_dims(self) -> tuple[int, ...]:
+        """L of every layer, from the data up."""
+        return (self.latent_dim, *(size for size, _ in self.upper))
 
     def setup(self):
         encoder, decoder = NETWORKS[self.kind]
-        common = {"hidden": self.hidden, "activation": self.activation, "dtype": self.dtype}
-        self.encoder = encoder(**common)
+        style = {"activation": self.activation, "dtype": self.dtype}
+        self.encoder = encoder(hidden=self.hidden, **style)
         self.posterior = nn.Dense(2 * self.latent_dim, kernel_init=_glorot, dtype=self.dtype)
-        self.decoder = decoder(shape=self.spec.shape, num_params=self.num_params, **common)
+        self.decoder = decoder(
+            shape=self.spec.shape, num_params=self.num_params, hidden=self.hidden, **style
+        )
+        sizes = self.latent_dims
+        self.upward = [Gaussian(size, hidden, **style) for size, hidden in self.upper]
+        self.downward = [
+            Gaussian(sizes[i], hidden[::-1], **style) for i, (_, hidden) in enumerate(self.upper)
+        ]
+        self.top = {
+            "standard_normal": lambda: priors.StandardNormal(sizes[-1]),
+            "label": lambda: priors.LabelNormal(sizes[-1]),
+            "mixture": lambda: priors.MixtureOfGaussians(sizes[-1], self.prior_components),
+            "vamp": lambda: priors.PseudoInputs(self.prior_components, self.spec.shape),
+        }[self.prior]()
 
     def __call__(self, x: jax.Array, label: jax.Array) -> jax.Array:
-        mean, _ = self.encode(x, label)
-        return self.decode(mean, label)
+        """Touches every parameter: x and label as in `encode` -> the decoder's output."""
+        latents = self.sample_posterior(x, label, [0.0] * len(self.latent_dims))
+        self.log_prior(latents, label)
+        return self.decode(latents[0], label)
 
     def encode(self, x: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """x [B, *shape] in model units, label [B] -> mean and log variance [B, L]."""
+        """x [B, *shape] in model units, label [B] -> mean and log variance of z1, [B, L]."""
         h = self.encoder(self.spec.center(x), self._one_hot(label))
         mean, log_sigma = jnp.split(self.posterior(h).astype(jnp.float32), 2, -1)
         return mean, 2 * log_sigma
 
+    def sample_posterior(self, x: jax.Array, label: jax.Array, noise: list) -> list[jax.Array]:
+        """Standard normal noise [..., B, L] for each layer -> latents of each, the same shapes."""
+        mean, log_variance = self.encode(x, label)
+        latents = [mean + jnp.exp(log_variance / 2) * noise[0]]
+        for network, own in zip(self.upward, noise[1:], strict=True):
+            mean, log_variance = network(latents[-1])
+            latents.append(mean + jnp.exp(log_variance / 2) * own)
+        return latents
+
+    def log_posterior(
+        self, x: jax.Array, label: jax.Array, latents: Sequence[jax.Array]
+    ) -> jax.Array:
+        """log q(z|x) in nats: latents [..., B, L] of each layer -> [..., B]."""
+        total = likelihoods.gaussian_log_prob(latents[0], *self.encode(x, label))
+        for network, below, z in zip(self.upward, latents[:-1], latents[1:], strict=True):
+            total += likelihoods.gaussian_log_prob(z, *network(below))
+        return total
+
+    def log_prior(self, latents: Sequence[jax.Array], label: jax.Array) -> jax.Array:
+        """log p(z) in nats: latents [..., B, L] of each layer -> [..., B]."""
+        total = priors.log_prob(latents[-1], *self._components(label))
+        for network, z, above in zip(self.downward, latents[:-1], latents[1:], strict=True):
+            total += likelihoods.gaussian_log_prob(z, *network(above))
+        return total
+
+    def sample_prior(
+        self, keys: jax.Array, label: jax.Array, temperature: jax.typing.ArrayLike
+    ) -> jax.Array:
+        """One draw of z1 for each key [N] and label [N]: [N, L]."""
+        z = priors.sample(keys_lib.named(keys, "top"), *self._components(label), temperature)
+        for index in reversed(range(len(self.downward))):
+            mean, log_variance = self.downward[index](z)
+            noise = keys_lib.normal(keys_lib.named(keys, f"layer {index}"), mean.shape[1:])
+            z = mean + temperature * jnp.exp(log_variance / 2) * noise
+        return z
+
     def decode(self, z: jax.Array, label: jax.Array) -> jax.Array:
-        """z [..., L], label [...] -> the likelihood's parameters [..., *shape, num_params]."""
+        """z1 [..., L], label [...] -> the likelihood's parameters [..., *shape, num_params]."""
         flat = jnp.concatenate([z, self._one_hot(label)], -1)
         out = self.decoder(flat.reshape(-1, flat.shape[-1])).astype(jnp.float32)
         return out.reshape(*z.shape[:-1], *out.shape[1:])
+
+    def _components(self, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Means and log variances of the topmost prior's mixture."""
+        if self.prior != "vamp":
+            return self.top(jax.nn.one_hot(label, self.spec.num_classes))
+        # What the encoder makes of learned pseudo-inputs, up to the topmost layer.
+        x = self.top()
+        mean, log_variance = self.encode(self.spec.uncenter(x), jnp.zeros(len(x), jnp.int32))
+        for network in self.upward:
+            mean, log_variance = network(mean)
+        return mean, log_variance
 
     def _one_hot(self, label: jax.Array) -> jax.Array:
         return jax.nn.one_hot(label, self.num_classes)

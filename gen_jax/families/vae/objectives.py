@@ -1,0 +1,71 @@
+"""Bounds from importance weights, and what their gradients are made of."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+
+def miwae(log_w: jax.Array, importance_samples: int) -> jax.Array:
+    """The mean of M bounds of K importance samples each: log_w [M * K, B] -> [B], in nats.
+
+    Rainforth et al. 2018 (arXiv 1802.04537), equation 6. M = K = 1 is the ELBO, K = 1 the ELBO
+    with M samples, M = 1 the IWAE (Burda et al. 2016, arXiv 1509.00519, equation 8).
+    """
+    groups = log_w.reshape(-1, importance_samples, log_w.shape[-1])
+    return (jax.nn.logsumexp(groups, 1) - jnp.log(importance_samples)).mean(0)
+
+
+def normalized_weights(log_w: jax.Array, importance_samples: int) -> jax.Array:
+    """Each weight's share of the sum in its group of K: [M * K, B] -> the same shape."""
+    groups = log_w.reshape(-1, importance_samples, log_w.shape[-1])
+    return jax.nn.softmax(groups, 1).reshape(log_w.shape)
+
+
+@jax.custom_vjp
+def scale_gradient(x: jax.Array, factor: jax.Array) -> jax.Array:
+    """x itself; what flows back through it is multiplied by `factor`, which has no gradient."""
+    return x
+
+
+scale_gradient.defvjp(
+    lambda x, factor: (x, factor),
+    lambda factor, g: (g * factor, jnp.zeros_like(factor)),
+)
+
+# How the gradient of the bound in the encoder's parameters is estimated: (drop the score function
+# of q, scale the gradient in z by the normalised weights).
+#   standard: the gradient of the bound as it stands.
+#   stl: sticking the landing, Roeder et al. 2017 (arXiv 1703.09194). Unbiased for K = 1.
+#   dreg: doubly reparameterised, Tucker et al. 2019 (arXiv 1810.04152), equation 8. Unbiased.
+ESTIMATORS: dict[str, tuple[bool, bool]] = {
+    "standard": (False, False),
+    "stl": (True, False),
+    "dreg": (True, True),
+}
+
+
+def bound(
+    log_weights: Callable, latents: list[jax.Array], importance_samples: int, estimator: str
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The MIWAE bound [B] of reparameterised latents, with the gradient of an estimator.
+
+    Args:
+      log_weights: `(latents, drop_score) -> terms`, a NamedTuple of arrays [M * K, B] whose sum is
+        log w. With `drop_score` its parameters of q have no gradient, as functions of which the
+        densities are evaluated.
+      latents: draws [M * K, B, L] of each stochastic layer.
+      importance_samples: K.
+      estimator: a key of `ESTIMATORS`.
+
+    Returns:
+      the bound, and the terms.
+    """
+    drop_score, scale = ESTIMATORS[estimator]
+    if scale:
+        # The forward pass is computed once: the compiler sees that both are the same.
+        log_w = sum(log_weights(latents, True))
+        share = jax.lax.stop_gradient(normalized_weights(log_w, importance_samples))
+        latents = [scale_gradient(z, share[..., None]) for z in latents]
+    terms = log_weights(latents, drop_score)
+    return miwae(sum(terms), importance_samples), terms

@@ -1,0 +1,89 @@
+"""Priors p(z) of the topmost latents, as linen modules: a density and a sampler each."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gen_jax import likelihoods
+
+
+class StandardNormal(nn.Module):
+    """N(0, I)."""
+
+    latent_dim: int
+
+    @nn.compact
+    def __call__(self, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean and log variance of the one component, [1, L] each."""
+        zero = jnp.zeros((1, self.latent_dim))
+        return zero, zero
+
+
+class LabelNormal(nn.Module):
+    """N(mean(y), diag variance(y)), given the label y. It starts as N(0, I)."""
+
+    latent_dim: int
+
+    @nn.compact
+    def __call__(self, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Label, one-hot [..., C] -> mean and log variance [..., 1, L]."""
+        zeros = nn.initializers.zeros
+        both = nn.Dense(2 * self.latent_dim, kernel_init=zeros, name="parameters")(label)
+        return tuple(jnp.split(both[..., None, :], 2, -1))
+
+
+class MixtureOfGaussians(nn.Module):
+    """Gaussians with diagonal covariances and equal weights, wherever training puts them."""
+
+    latent_dim: int
+    num_components: int
+
+    @nn.compact
+    def __call__(self, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Means and log variances [K, L]."""
+        shape = (self.num_components, self.latent_dim)
+        mean = self.param("mean", nn.initializers.normal(1.0), shape)
+        return mean, self.param("log_variance", nn.initializers.zeros, shape)
+
+
+class PseudoInputs(nn.Module):
+    """Learned inputs whose posteriors are the components of a mixture: the VampPrior.
+
+    Tomczak and Welling 2018 (arXiv 1705.07120), equation 9. The family starts them at data.
+    """
+
+    num_components: int
+    shape: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self) -> jax.Array:
+        """[K, *shape], as the encoder reads data (`DataSpec.center`)."""
+        shape = (self.num_components, *self.shape)
+        return self.param("inputs", nn.initializers.zeros, shape)
+
+
+def log_prob(z: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """ln of an equally weighted mixture of K diagonal Gaussians, in nats.
+
+    z [..., L] and components [K, L], or [..., K, L] with one mixture for each z -> [...].
+    """
+    terms = likelihoods.gaussian_log_prob(z[..., None, :], mean, log_variance)
+    return jax.nn.logsumexp(terms, -1) - jnp.log(terms.shape[-1])
+
+
+def sample(
+    keys: jax.Array, mean: jax.Array, log_variance: jax.Array, temperature: jax.typing.ArrayLike
+) -> jax.Array:
+    """One draw for each key [N] of the mixture of [K, L], or of [N, K, L] -> [N, L].
+
+    The temperature multiplies standard deviations.
+    """
+
+    def draw(key, mean, log_variance):
+        which, noise = jax.random.split(key)
+        chosen = jax.random.randint(which, (), 0, len(mean))
+        noise = jax.random.normal(noise, mean.shape[-1:])
+        return mean[chosen] + temperature * jnp.exp(log_variance[chosen] / 2) * noise
+
+    axis = 0 if mean.ndim == 3 else None
+    return jax.vmap(draw, in_axes=(0, axis, axis))(keys, mean, log_variance)

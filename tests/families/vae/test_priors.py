@@ -1,0 +1,163 @@
+"""Priors and stochastic layers, against numpy and a linear Gaussian hierarchy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special, stats
+
+from gen_jax import families, keys
+from gen_jax.data.spec import DataSpec
+from gen_jax.evaluation import likelihood
+from gen_jax.families.vae import priors
+
+RNG = np.random.default_rng(0)
+
+
+def test_mixture_density_by_hand():
+    z, mean, log_variance = (
+        RNG.normal(size=(5, 3)),
+        RNG.normal(size=(4, 3)),
+        RNG.normal(size=(4, 3)),
+    )
+    terms = [
+        stats.multivariate_normal(m, np.diag(np.exp(v))).logpdf(z)
+        for m, v in zip(mean, log_variance, strict=True)
+    ]
+    expected = special.logsumexp(terms, 0) - np.log(4)
+    found = priors.log_prob(*(jnp.float32(a) for a in (z, mean, log_variance)))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_mixture_samples_have_its_moments():
+    mean, log_variance = np.array([[-3.0, 0.0], [3.0, 1.0]]), np.log([[0.25, 1.0], [0.25, 4.0]])
+    each = keys.per_example(keys.stream(0, "x"), jnp.arange(20_000))
+    z = np.asarray(priors.sample(each, jnp.float32(mean), jnp.float32(log_variance), 1.0))
+    left = z[:, 0] < 0
+    assert left.mean() == pytest.approx(0.5, abs=0.02)
+    np.testing.assert_allclose(z[left].std(0), [0.5, 1.0], rtol=0.03)
+    np.testing.assert_allclose(z[~left].std(0), [0.5, 2.0], rtol=0.03)
+    cold = np.asarray(priors.sample(each[:50], jnp.float32(mean), jnp.float32(log_variance), 0.0))
+    assert {tuple(row) for row in cold} == {tuple(row) for row in mean}
+
+
+SPEC = DataSpec("binary", (4, 4, 1), levels=2, num_classes=3)
+
+
+def build(spec=SPEC, **changes):
+    model = families.default_model("vae")
+    model.update(hidden=(8,), latent_dim=2, upper_hidden=(6,), prior_components=5)
+    model.update(**changes)
+    return families.build("vae", model, spec)
+
+
+def batch(spec=SPEC, size=6):
+    x = RNG.integers(0, 2, (size, *spec.shape)).astype(np.float32)
+    return {"x": jnp.asarray(x), "label": jnp.arange(size) % max(spec.num_classes, 1)}
+
+
+EACH = keys.per_example(keys.stream(0, "test"), jnp.arange(6))
+
+
+@pytest.mark.parametrize(
+    ("prior", "upper"),
+    [("mixture", ()), ("vamp", (3,)), ("label", ()), ("standard_normal", (3, 2))],
+)
+def test_every_prior_on_every_number_of_layers(prior, upper):
+    family, given = build(prior=prior, upper_latent_dims=upper), batch()
+    params, extra = family.init(jax.random.key(0), given)
+    terms = family.log_weights(params, extra, given, EACH, 4)
+    assert terms.log_likelihood.shape == terms.log_ratio.shape == (4, 6)
+    x = family.sample(params, extra, jax.random.key(1), 3, jnp.arange(3))
+    assert x.shape == (3, 4, 4, 1)
+    grads = jax.grad(
+        lambda p: family.losses(("vae",), p, extra, given, EACH, jnp.int32(0))[0]["vae"]
+    )(params)
+    for path, grad in jax.tree_util.tree_leaves_with_path(grads):
+        assert np.isfinite(grad).all() and (grad != 0).any(), jax.tree_util.keystr(path)
+
+
+def test_a_vamp_priors_components_are_the_posteriors_of_its_inputs():
+    family, given = build(prior="vamp"), batch()
+    params, extra = family.init(jax.random.key(0), given)
+    inputs = params["vae"]["top"]["inputs"]
+    np.testing.assert_array_equal(inputs, given["x"][:5])
+    of_inputs = {"x": inputs, "label": jnp.zeros(5, jnp.int32)}
+    mean, log_variance = family.encode(params, extra, of_inputs)
+    z = jnp.float32(RNG.normal(size=(7, 2)))
+    found = family._apply("log_prior", params, [z], jnp.zeros(7, jnp.int32))
+    np.testing.assert_allclose(found, priors.log_prob(z, mean, log_variance), rtol=1e-5)
+
+
+def test_a_label_prior_is_of_its_label():
+    family, given = build(prior="label"), batch()
+    params, _ = family.init(jax.random.key(0), given)
+    kernel = RNG.normal(size=(3, 4)).astype(np.float32)
+    params["vae"]["top"]["parameters"]["kernel"] = jnp.asarray(kernel)
+    z = RNG.normal(size=(3, 2)).astype(np.float32)
+    found = family._apply("log_prior", params, [jnp.asarray(z)], jnp.arange(3))
+    expected = stats.norm.logpdf(z, kernel[:, :2], np.exp(kernel[:, 2:] / 2)).sum(-1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert family.num_classes == 3
+
+
+def test_two_linear_layers_reach_their_exact_likelihood():
+    """z2 ~ N(0, 1), z1 = A z2 + s e, x = W z1 + sigma e': x is Gaussian and known."""
+    spec, sigma, spread = DataSpec("real", (3,)), 0.5, 0.8
+    family = build(
+        spec,
+        **{"hidden": (), "upper_hidden": (), "upper_latent_dims": (1,), "likelihood": "gaussian"},
+        **{"sigma": sigma, "estimator": "standard"},
+    )
+    given = {"x": jnp.float32(RNG.normal(size=(200, 3))), "label": jnp.zeros(200, jnp.int32)}
+    params, extra = family.init(jax.random.key(0), given)
+    a, w = np.array([[1.1, -0.6]]), RNG.normal(size=(2, 3)) * 0.7
+    net = params["vae"]
+    net["decoder"]["output"] = {"kernel": jnp.float32(w), "bias": jnp.zeros(3)}
+    net["downward_0"]["output"] = {
+        "kernel": jnp.float32(np.concatenate([a, np.zeros((1, 2))], 1)),
+        "bias": jnp.float32([0, 0, np.log(spread), np.log(spread)]),
+    }
+    below = a.T @ a + spread**2 * np.eye(2)  # covariance of z1
+    cov = w.T @ below @ w + sigma**2 * np.eye(3)
+    # q(z1|x) has the exact mean and a wider, diagonal covariance: samples must close the bound.
+    gain = below @ w @ np.linalg.inv(cov)
+    spreads = np.diag(below - gain @ w.T @ below)
+    net["posterior"] = {
+        "kernel": jnp.float32(np.concatenate([gain.T, np.zeros((3, 2))], 1)),
+        "bias": jnp.float32(np.concatenate([np.zeros(2), 0.5 * np.log(1.5 * spreads)])),
+    }
+    x = stats.multivariate_normal(np.zeros(3), cov).rvs(200, random_state=0)
+    given["x"] = jnp.float32(x)
+    exact = stats.multivariate_normal(np.zeros(3), cov).logpdf(x)
+    each = keys.per_example(keys.stream(0, "test"), jnp.arange(200))
+    found = []
+    for samples in (1, 50, 5_000):
+        terms = likelihood.log_mean_exp(
+            lambda k, n: family.log_weights(params, extra, given, k, n), each, samples, 500
+        )
+        found.append(np.asarray(terms["bound"]))
+    assert found[0].mean() < found[1].mean() < exact.mean() + 0.01
+    np.testing.assert_allclose(found[2].mean(), exact.mean(), atol=0.05)
+
+
+def test_samples_of_two_linear_layers_have_the_exact_covariance():
+    spec = DataSpec("real", (3,))
+    family = build(
+        spec,
+        **{"hidden": (), "upper_hidden": (), "upper_latent_dims": (1,), "likelihood": "gaussian"},
+        sigma=0.5,
+    )
+    params, extra = family.init(
+        jax.random.key(0), {"x": jnp.zeros((1, 3)), "label": jnp.zeros(1, jnp.int32)}
+    )
+    net = params["vae"]
+    a, w = np.array([[1.1, -0.6]]), np.array([[1.0, 0.5, -1.0], [0.3, -0.8, 0.2]])
+    net["decoder"]["output"] = {"kernel": jnp.float32(w), "bias": jnp.zeros(3)}
+    net["downward_0"]["output"] = {
+        "kernel": jnp.float32(np.concatenate([a, np.zeros((1, 2))], 1)),
+        "bias": jnp.float32([0, 0, np.log(0.8), np.log(0.8)]),
+    }
+    x = np.asarray(family.sample(params, extra, jax.random.key(5), 40_000))  # means of p(x|z)
+    expected = w.T @ (a.T @ a + 0.64 * np.eye(2)) @ w
+    np.testing.assert_allclose(np.cov(x.T), expected, atol=0.05)
