@@ -144,8 +144,48 @@ class Categorical:
         return jnp.argmax(logits + temperature * noise, axis=-1).astype(jnp.float32)
 
 
+class _Bins:
+    """Values 0, ..., levels - 1 as bins of a line on which they lie evenly on [-1, 1]."""
+
+    shape: tuple[int, ...]
+    levels: int
+
+    @property
+    def _bin(self) -> float:
+        """Width of a bin."""
+        return 2.0 / (self.levels - 1)
+
+    def _clip(self, log_scale: jax.Array) -> jax.Array:
+        # The upper bound (a uniform distribution) keeps a bin's width / scale from underflow.
+        return jnp.clip(log_scale, math.log(self._bin / 8), 20.0)
+
+    def _log_masses(self, mean: jax.Array, log_scale: jax.Array, x: jax.Array) -> jax.Array:
+        """ln of a logistic variable's mass in the bin of x; all broadcast, elementwise."""
+        inverse_scale = jnp.exp(-log_scale)
+        center = x * self._bin - 1.0 - mean
+        low = (center - self._bin / 2) * inverse_scale
+        high = (center + self._bin / 2) * inverse_scale
+        # sigmoid(high) - sigmoid(low) = sigmoid(high) sigmoid(-low) (1 - e^-(high - low)). The
+        # product has no cancellation, however thin or far away the bin is; an edge bin has
+        # high or low at infinity, and so its one other factor alone.
+        log_width = jnp.log(-jnp.expm1(-self._bin * inverse_scale))
+        first, last = x <= 0, x >= self.levels - 1
+        log_mass = jnp.where(first, 0.0, -softplus(low)) + jnp.where(last, 0.0, -softplus(-high))
+        return log_mass + jnp.where(first | last, 0.0, log_width)
+
+    def _means(self, mean: jax.Array, log_scale: jax.Array) -> jax.Array:
+        """E[x] of the rounded variable, elementwise."""
+        # The sum of P(x > v) over v = 0 ... levels - 2; the edge above v is at v + 1/2.
+        edges = (jnp.arange(self.levels - 1) + 0.5) * self._bin - 1.0
+        above = (mean[..., None] - edges) * jnp.exp(-log_scale)[..., None]
+        return jnp.sum(jax.nn.sigmoid(above), axis=-1)
+
+    def _round(self, y: jax.Array) -> jax.Array:
+        return jnp.clip(jnp.round((y + 1.0) / self._bin), 0, self.levels - 1)
+
+
 @dataclasses.dataclass(frozen=True)
-class DiscretizedLogistic:
+class DiscretizedLogistic(_Bins):
     """x in {0, ..., levels - 1}: a logistic variable rounded to the nearest of the values.
 
     Parameters: mean and log scale, in the units in which the values lie evenly on [-1, 1]. The
@@ -158,43 +198,96 @@ class DiscretizedLogistic:
     levels: int
     num_params: ClassVar[int] = 2
 
-    @property
-    def _bin(self) -> float:
-        """Width of a bin."""
-        return 2.0 / (self.levels - 1)
-
     def _unpack(self, params: jax.Array) -> tuple[jax.Array, jax.Array]:
         """-> mean, log scale: [..., *shape] each."""
         params = params.astype(jnp.float32)
-        # The upper bound (a uniform distribution) keeps a bin's width / scale from underflow.
-        return params[..., 0], jnp.clip(params[..., 1], math.log(self._bin / 8), 20.0)
+        return params[..., 0], self._clip(params[..., 1])
 
     def log_prob(self, params: jax.Array, x: jax.Array) -> jax.Array:
-        mean, log_scale = self._unpack(params)
-        inverse_scale = jnp.exp(-log_scale)
-        center = x * self._bin - 1.0 - mean
-        low = (center - self._bin / 2) * inverse_scale
-        high = (center + self._bin / 2) * inverse_scale
-        # sigmoid(high) - sigmoid(low) = sigmoid(high) sigmoid(-low) (1 - e^-(high - low)). The
-        # product has no cancellation, however thin or far away the bin is; an edge bin has
-        # high or low at infinity, and so its one other factor alone.
-        log_width = jnp.log(-jnp.expm1(-self._bin * inverse_scale))
-        first, last = x <= 0, x >= self.levels - 1
-        log_prob = jnp.where(first, 0.0, -softplus(low)) + jnp.where(last, 0.0, -softplus(-high))
-        return _sum_dims(log_prob + jnp.where(first | last, 0.0, log_width), self.shape)
+        return _sum_dims(self._log_masses(*self._unpack(params), x), self.shape)
 
     def mean(self, params: jax.Array) -> jax.Array:
-        mean, log_scale = self._unpack(params)
-        # E[x] = sum of P(x > v) over v = 0 ... levels - 2; the edge above v is at v + 1/2.
-        edges = (jnp.arange(self.levels - 1) + 0.5) * self._bin - 1.0
-        above = (mean[..., None] - edges) * jnp.exp(-log_scale)[..., None]
-        return jnp.sum(jax.nn.sigmoid(above), axis=-1)
+        return self._means(*self._unpack(params))
 
     def sample(self, params, keys, temperature=1.0):
         mean, log_scale = self._unpack(params)
         noise = _draw(jax.random.logistic, keys, self.shape)
-        y = mean + temperature * jnp.exp(log_scale) * noise
-        return jnp.clip(jnp.round((y + 1.0) / self._bin), 0, self.levels - 1)
+        return self._round(mean + temperature * jnp.exp(log_scale) * noise)
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscretizedLogisticMixture(_Bins):
+    """x in {0, ..., levels - 1}: a mixture of rounded logistic variables in each dimension.
+
+    Parameters of each of the components: the logit of its weight, mean and log scale, as in
+    `DiscretizedLogistic`. Salimans et al. 2017 (PixelCNN++, arXiv 1701.05517), equation 2; the
+    channels of a pixel are independent, given the parameters.
+    """
+
+    shape: tuple[int, ...]
+    levels: int
+    components: int = 10
+
+    @property
+    def num_params(self) -> int:
+        return 3 * self.components
+
+    def _unpack(self, params: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """-> logits, means, log scales: [..., *shape, components] each."""
+        logits, mean, log_scale = jnp.split(params.astype(jnp.float32), 3, -1)
+        return logits, mean, self._clip(log_scale)
+
+    def log_prob(self, params: jax.Array, x: jax.Array) -> jax.Array:
+        logits, mean, log_scale = self._unpack(params)
+        terms = jax.nn.log_softmax(logits, -1) + self._log_masses(mean, log_scale, x[..., None])
+        return _sum_dims(jax.nn.logsumexp(terms, -1), self.shape)
+
+    def mean(self, params: jax.Array) -> jax.Array:
+        logits, mean, log_scale = self._unpack(params)
+        return jnp.sum(jax.nn.softmax(logits, -1) * self._means(mean, log_scale), -1)
+
+    def sample(self, params, keys, temperature=1.0):
+        logits, mean, log_scale = self._unpack(params)
+        noise = _draw(jax.random.gumbel, keys_lib.named(keys, "component"), logits.shape[1:])
+        chosen = jnp.argmax(logits + temperature * noise, -1)[..., None]
+        mean, log_scale = (
+            jnp.take_along_axis(each, chosen, -1)[..., 0] for each in (mean, log_scale)
+        )
+        noise = _draw(jax.random.logistic, keys_lib.named(keys, "value"), self.shape)
+        return self._round(mean + temperature * jnp.exp(log_scale) * noise)
+
+
+@dataclasses.dataclass(frozen=True)
+class ContinuousBernoulli:
+    """x in [0, 1] with a density that rises or falls exponentially; one parameter, its rate.
+
+    p(x) = e^(r x) r / (e^r - 1), where r is the logit of lambda in Loaiza-Ganem and Cunningham
+    2019 (arXiv 1907.06845), equation 8.
+    """
+
+    shape: tuple[int, ...]
+    num_params: ClassVar[int] = 1
+
+    def log_prob(self, params: jax.Array, x: jax.Array) -> jax.Array:
+        rate = params[..., 0].astype(jnp.float32)
+        size = jnp.maximum(jnp.abs(rate), 1e-2)
+        # ln((e^r - 1) / r) = r / 2 + ln(sinh(r / 2) / (r / 2)), the latter even and r^2 / 24 at 0.
+        even = size / 2 + jnp.log1p(-jnp.exp(-size)) - jnp.log(size)
+        even = jnp.where(jnp.abs(rate) < 1e-2, jnp.square(rate) / 24, even)
+        return _sum_dims(rate * (x - 0.5) - even, self.shape)
+
+    def mean(self, params: jax.Array) -> jax.Array:
+        rate = params[..., 0].astype(jnp.float32)
+        size = jnp.maximum(jnp.abs(rate), 1e-2)
+        odd = 1 / -jnp.expm1(-size) - 1 / size - 0.5  # of |r|; r / 12 at 0
+        return 0.5 + jnp.where(jnp.abs(rate) < 1e-2, rate / 12, jnp.sign(rate) * odd)
+
+    def sample(self, params, keys, temperature=1.0):
+        rate = params[..., 0].astype(jnp.float32) / jnp.maximum(temperature, 1e-6)
+        # From the end where the density is larger, so that nothing overflows.
+        size, u = jnp.maximum(jnp.abs(rate), 1e-4), keys_lib.uniform(keys, self.shape)
+        away = -jnp.log1p(u * jnp.expm1(-size)) / size
+        return jnp.where(rate > 0, 1 - away, away)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,20 +329,22 @@ class Gaussian:
 # The likelihoods of each kind of data, and the options of each likelihood.
 _NAMES = {
     "binary": ("bernoulli",),
-    "bytes": ("categorical", "discretized_logistic"),
-    "real": ("gaussian",),
+    "bytes": ("categorical", "discretized_logistic", "discretized_logistic_mixture"),
+    "real": ("gaussian", "continuous_bernoulli"),
 }
-_OPTIONS = {"gaussian": ("sigma",)}
+_OPTIONS = {"gaussian": ("sigma",), "discretized_logistic_mixture": ("components",)}
 
 
 def make(name: str, spec: DataSpec, **options: Any) -> Likelihood:
     """The likelihood called `name` for examples of `spec`.
 
     Args:
-      name: "bernoulli" for binary data, "categorical" or "discretized_logistic" for bytes,
-        "gaussian" for real numbers.
+      name: "bernoulli" for binary data; "categorical", "discretized_logistic" or
+        "discretized_logistic_mixture" for bytes; "gaussian" for real numbers, and
+        "continuous_bernoulli" for those that are dequantised bytes, in [0, 1].
       spec: what an example is.
-      **options: `sigma` of a Gaussian: its standard deviation, or None (default) to learn it.
+      **options: `sigma` of a Gaussian: its standard deviation, or None (default) to learn it;
+        `components` of a mixture.
 
     Raises:
       UserError: for a name or an option that does not suit the data.
@@ -269,5 +364,14 @@ def make(name: str, spec: DataSpec, **options: Any) -> Likelihood:
         return Gaussian(spec.shape, sigma)
     if name == "bernoulli":
         return Bernoulli(spec.shape)
+    if name == "continuous_bernoulli":
+        if not spec.is_dequantized:
+            raise UserError(
+                "continuous_bernoulli needs data in [0, 1]: "
+                "--config.data.preprocess=uniform_dequantization"
+            )
+        return ContinuousBernoulli(spec.shape)
+    if name == "discretized_logistic_mixture":
+        return DiscretizedLogisticMixture(spec.shape, spec.levels, **options)
     kind = {"categorical": Categorical, "discretized_logistic": DiscretizedLogistic}[name]
     return kind(spec.shape, spec.levels)

@@ -19,6 +19,8 @@ ALL = [
     likelihoods.Bernoulli(SHAPE),
     likelihoods.Categorical(SHAPE, 5),
     likelihoods.DiscretizedLogistic(SHAPE, 17),
+    likelihoods.DiscretizedLogisticMixture(SHAPE, 17, 3),
+    likelihoods.ContinuousBernoulli(SHAPE),
     likelihoods.Gaussian(SHAPE),
     likelihoods.Gaussian(SHAPE, 0.3),
 ]
@@ -38,6 +40,8 @@ def _data(likelihood, num, seed=1):
     rng = np.random.default_rng(seed)
     if isinstance(likelihood, likelihoods.Gaussian):
         return rng.normal(size=(num, *likelihood.shape)).astype(np.float32)
+    if isinstance(likelihood, likelihoods.ContinuousBernoulli):
+        return rng.random((num, *likelihood.shape)).astype(np.float32)
     levels = getattr(likelihood, "levels", 2)
     return rng.integers(0, levels, (num, *likelihood.shape)).astype(np.float32)
 
@@ -97,8 +101,15 @@ def test_draws_have_the_mean_and_sharpen(likelihood):
     for temperature in (1.0, 0.5):
         draws = _sample(likelihood, many, _keys(num), temperature)
         sharp = params
-        if isinstance(likelihood, likelihoods.Bernoulli | likelihoods.Categorical):
+        if isinstance(
+            likelihood,
+            likelihoods.Bernoulli | likelihoods.Categorical | likelihoods.ContinuousBernoulli,
+        ):
             sharp = params / temperature
+        elif isinstance(likelihood, likelihoods.DiscretizedLogisticMixture):
+            logits, mean, log_scale = jnp.split(params, 3, -1)
+            log_scale += math.log(temperature)
+            sharp = jnp.concatenate([logits / temperature, mean, log_scale], -1)
         elif likelihood.num_params == 2:
             power = 2 if isinstance(likelihood, likelihoods.Gaussian) else 1
             sharp = params.at[..., 1].add(power * math.log(temperature))
@@ -116,6 +127,11 @@ def test_temperature_zero_is_the_mode(likelihood):
         inside = np.clip((np.asarray(params[..., 0]) + 1) / 2, 0, 1) * (likelihood.levels - 1)
         np.testing.assert_array_equal(mode, np.round(inside))
         return
+    if isinstance(likelihood, likelihoods.DiscretizedLogisticMixture):
+        logits, mean, _ = np.split(np.asarray(params), 3, -1)
+        mean = np.take_along_axis(mean, logits.argmax(-1)[..., None], -1)[..., 0]
+        np.testing.assert_array_equal(mode, np.round(np.clip((mean + 1) / 2, 0, 1) * 16))
+        return
     best = _log_prob(likelihood, params, mode)
     for seed in range(5):
         assert np.all(best >= _log_prob(likelihood, params, _data(likelihood, 6, seed)))
@@ -128,7 +144,7 @@ def test_gradients_are_finite_and_log_probs_at_most_zero_at_extremes(likelihood)
     for scale in (0.0, 30.0):
         value, gradient = gradients(_params(likelihood, (5,), scale))
         assert np.isfinite(value) and np.all(np.isfinite(gradient))
-        if not isinstance(likelihood, likelihoods.Gaussian):
+        if not isinstance(likelihood, likelihoods.Gaussian | likelihoods.ContinuousBernoulli):
             assert value <= 0
 
 
@@ -195,6 +211,43 @@ def test_discretized_logistic(levels):
                 np.testing.assert_allclose(mean_of(params)[0], expected, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("levels", [17, 256])
+def test_discretized_logistic_mixture(levels):
+    likelihood = likelihoods.DiscretizedLogisticMixture((1,), levels, 3)
+    logits, mean, log_scale = np.array([[0.5, -1.0, 0.2], [-0.8, 0.1, 2.0], [-3.0, -1.0, 0.3]])
+    params = jnp.float32(np.concatenate([logits, mean, log_scale]))[None]
+    values = jnp.arange(levels, dtype=jnp.float32)[:, None]
+    parts = [_logistic_probs(levels, m, s) for m, s in zip(mean, log_scale, strict=True)]
+    expected = special.softmax(logits) @ np.array(parts)
+    found = np.exp(np.float64(_log_prob(likelihood, params, values)))
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(found.sum(), 1, rtol=1e-4)
+    np.testing.assert_allclose(likelihood.mean(params)[0], expected @ np.arange(levels), rtol=1e-3)
+    one = likelihoods.DiscretizedLogisticMixture((1,), levels, 1)
+    plain = likelihoods.DiscretizedLogistic((1,), levels)
+    np.testing.assert_allclose(
+        one.log_prob(jnp.array([[7.0, 0.3, -2.0]]), values),
+        plain.log_prob(jnp.array([[0.3, -2.0]]), values),
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("rate", [-30.0, -2.0, -0.011, -1e-3, 0.0, 9e-3, 0.5, 4.0, 80.0])
+def test_continuous_bernoulli(rate):
+    likelihood = likelihoods.ContinuousBernoulli((1,))
+    x = np.linspace(0, 1, 4001)
+    params = jnp.array([[rate]])
+    density = np.exp(np.float64(_log_prob(likelihood, params, jnp.float32(x)[:, None])))
+    np.testing.assert_allclose(integrate.simpson(density, x=x), 1, rtol=1e-4)
+    mean = integrate.simpson(density * x, x=x)
+    np.testing.assert_allclose(likelihood.mean(params)[0], mean, rtol=1e-4)
+    draws = np.asarray(_sample(likelihood, jnp.full((20_000, 1, 1), rate), _keys(20_000)))
+    assert draws.min() >= 0 and draws.max() <= 1
+    for quantile in (0.1, 0.5, 0.9):
+        below = integrate.simpson(np.where(x <= np.quantile(draws, quantile), density, 0), x=x)
+        assert below == pytest.approx(quantile, abs=0.02)
+
+
 def test_gaussian():
     rng = np.random.default_rng(0)
     x, mean, log_variance = rng.normal(size=(3, 7))
@@ -238,6 +291,10 @@ def test_make():
     assert logistic == likelihoods.DiscretizedLogistic((8, 8, 1), 17)
     assert likelihoods.make("gaussian", real).num_params == 2
     assert likelihoods.make("gaussian", real, sigma=0.1).num_params == 1
+    assert likelihoods.make("discretized_logistic_mixture", data, components=4).num_params == 12
+    dequantized = DataSpec("real", (8, 8, 1), levels=17)
+    continuous = likelihoods.make("continuous_bernoulli", dequantized)
+    assert continuous == likelihoods.ContinuousBernoulli((8, 8, 1))
 
 
 @pytest.mark.parametrize(
@@ -247,6 +304,7 @@ def test_make():
         ("bernouli", "binary", {}, "bernoulli"),
         ("categorical", "real", {}, "gaussian"),
         ("gaussian", "real", {"sigma": 0.0}, "above 0"),
+        ("discretized_logistic_mixture", "bytes", {"sigma": 1.0}, "components, not 'sigma'"),
         ("gaussian", "real", {"sgma": 1.0}, "sigma"),
         ("bernoulli", "binary", {"sigma": 1.0}, "no options"),
     ],

@@ -25,6 +25,7 @@ def default_model() -> ConfigDict:
     model.prior = "standard_normal"  # of the topmost layer; or "mixture", "vamp", "label"
     model.prior_components = 500  # of a mixture or a VampPrior
     model.likelihood = "bernoulli"
+    model.likelihood_components = 10  # of discretized_logistic_mixture
     model.sigma = 0.0  # Gaussian likelihood: its standard deviation; 0: learned
     model.conditional = False  # encoder and decoder are given the label
     model.autoencoder = False  # no noise and no KL: a plain autoencoder
@@ -60,7 +61,10 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
         raise UserError("model.conditional needs labels, and these data have none")
     estimator = _estimator(model)
     _check_prior(model, spec)
-    options = {"sigma": model.sigma or None} if model.likelihood == "gaussian" else {}
+    options = {
+        "gaussian": {"sigma": model.sigma or None},
+        "discretized_logistic_mixture": {"components": model.likelihood_components},
+    }.get(model.likelihood, {})
     likelihood = likelihoods.make(model.likelihood, spec, **options)
     network = VAENetwork(
         spec=spec,
