@@ -28,6 +28,7 @@ def run(flags: argparse.Namespace, overrides: list[str], quickstart: bool = Fals
         "evaluate": evaluate,
         "sample": sample,
         "report": report,
+        "reproduce": reproduce,
     }[flags.command]
     try:
         command(flags, overrides)
@@ -125,6 +126,31 @@ def report(flags: argparse.Namespace, overrides: list[str]) -> None:
 
     _refuse(overrides)
     print(f"wrote {html.write_report(_require_workdir(flags))}")
+
+
+def reproduce(flags: argparse.Namespace, overrides: list[str]) -> None:
+    """Lists a table's rows with what they cost; trains, evaluates and records those asked for."""
+    from gen_jax import logs, results
+
+    _refuse(overrides)
+    rows = results.read(results.ROOT / "results" / f"{flags.table}.json")
+    if not flags.rows:
+        cells = [(row["row"], row["metric"], *results.summary(row)) for row in rows]
+        columns = ("row", "metric", "measured", "reference", "difference", "time")
+        logs.print_table(f"table {flags.table}", columns, cells)
+        print(f"to measure: python launch.py reproduce --table={flags.table} --rows=ROW,ROW")
+        return
+    names = list(dict.fromkeys(row["row"] for row in rows))
+    for name in flags.rows.split(","):
+        if name not in names:
+            raise UserError(f"table {flags.table} has no row {name!r}; it has: {', '.join(names)}")
+    for name in flags.rows.split(","):
+        file, colon, argument = name.partition(":")
+        workdir = Path("runs") / name.replace(":", "-")
+        config = f"experiments/{file}.py{colon}{argument}"
+        train(argparse.Namespace(config=config, workdir=workdir), [])
+        measured = {"metrics": None, "replica": None, "record": flags.table}
+        evaluate(argparse.Namespace(workdir=workdir, **measured), [])
 
 
 def default_workdir(experiment: str) -> Path:

@@ -143,7 +143,8 @@ def render(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(row: dict) -> str:
+def summary(row: dict) -> tuple[str, str, str, str]:
+    """What was measured, the reference, the difference and the time, as a table shows them."""
     value, reference = row["value"], row["reference"]
     measured, difference, time = row["status"], "", ""
     if value is not None:
@@ -153,10 +154,14 @@ def _line(row: dict) -> str:
         time = f"{row['wall_clock_s'] / 60:.0f} min"
         if reference is not None:
             difference = f"{value - reference:+.3g}"
-    reference = "" if reference is None else f"{reference:.4g}"
+    return measured, "" if reference is None else f"{reference:.4g}", difference, time
+
+
+def _line(row: dict) -> str:
+    *figures, time = summary(row)
     seeds = ", ".join(map(str, row["seeds"] or []))
-    cells = (row["row"], row["metric"], measured, reference, difference, seeds, row["hardware"])
-    return f"| {' | '.join(map(str, cells))} | {time} |"
+    cells = (row["row"], row["metric"], *figures, seeds, row["hardware"], time)
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -63,6 +63,27 @@ def test_several_seeds_have_their_mean_and_their_worst(table):
     assert ", worst 13 |" in results.render(table.parent)
 
 
+def test_reproduce_lists_and_measures_rows(table, tmp_path, monkeypatch, capsys):
+    import launch
+
+    folder = tmp_path / "root" / "results"
+    folder.mkdir(parents=True)
+    row = results.read(table)[0] | {"row": "quickstart:smoke", "metric": "nll"}
+    (folder / "tiny.json").write_text(json.dumps([row]))
+    monkeypatch.setattr(results, "ROOT", tmp_path / "root")
+    monkeypatch.setattr(results, "commit", lambda: "abc")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiments").symlink_to(cli.ROOT / "experiments")
+    assert launch.main(["reproduce", "--table=tiny"]) == 0
+    assert "not run" in capsys.readouterr().out
+    assert launch.main(["reproduce", "--table=tiny", "--rows=quickstart:smok"]) == 1
+    assert "no row 'quickstart:smok'; it has: quickstart:smoke" in capsys.readouterr().err
+    assert launch.main(["reproduce", "--table=tiny", "--rows=quickstart:smoke"]) == 0
+    measured = results.read(folder / "tiny.json")[0]
+    assert measured["status"] == "measured" and measured["n"] == 32
+    assert (tmp_path / "runs" / "quickstart-smoke" / "evaluation.json").exists()
+
+
 def test_record_refuses_what_the_table_does_not_have(table):
     config = config_lib.load_file(str(cli.ROOT / "experiments" / "vae_mnist.py"))
     with pytest.raises(UserError, match=r"no row 'vae_mnist'.*quickstart \(nll\)"):

@@ -1,0 +1,39 @@
+"""VAEs with a VampPrior, and the same with a standard normal: one layer or two.
+
+    python launch.py train --config=experiments/vae_vamp.py:mnist_vamp --workdir=runs/vamp
+    python launch.py evaluate --workdir=runs/vamp --record=exemplar_vae
+
+The argument is DATA_MODEL: mnist or fashion; vae, vamp, hvae (two stochastic layers) or hvae_vamp.
+
+After Tomczak and Welling 2018 (arXiv 1705.07120): dense layers of 300 units, 40 latents a layer,
+500 pseudo-inputs, the weight of the rate warmed up over 100 epochs.
+"""
+
+from gen_jax.config import experiment
+
+MODELS = ("vae", "vamp", "hvae", "hvae_vamp")
+
+
+@experiment("vae", variants=[f"{data}_{m}" for data in ("mnist", "fashion") for m in MODELS])
+def get_config(config, variant):
+    data, _, model = (variant or "mnist_vamp").partition("_")
+    config.steps = 200_000
+    config.batch_size = 100
+    config.steps_per_dispatch = 100
+    config.log_every = 2_500
+    config.eval_every = config.checkpoint_every = 25_000
+    config.data.name = {"mnist": "mnist", "fashion": "fashion_mnist"}[data]
+    config.data.num_validation = 10_000
+    config.optim.lr = 5e-4
+    config.optim.schedule = "cosine"
+    config.model.hidden = (300, 300)
+    config.model.activation = "relu"
+    config.model.latent_dim = 40
+    config.model.beta_warmup_steps = 50_000
+    config.model.estimator = "standard"
+    if "vamp" in model:
+        config.model.prior = "vamp"
+    if "hvae" in model:
+        config.model.upper_latent_dims = (40,)
+        config.model.upper_hidden = (300, 300)
+    config.eval.importance_samples = 5_000
