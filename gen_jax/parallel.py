@@ -55,6 +55,11 @@ def mean(tree: Any) -> Any:
     return jax.lax.pmean(tree, AXIS)
 
 
+def gather(tree: Any) -> Any:
+    """Local arrays [B / devices, ...] -> those of the global batch, [B, ...], in its order."""
+    return jax.tree.map(lambda x: jax.lax.all_gather(x, AXIS, tiled=True), tree)
+
+
 # Around it
 
 

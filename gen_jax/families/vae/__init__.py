@@ -8,6 +8,7 @@ from gen_jax.errors import UserError
 from gen_jax.families.vae.family import VAE, PlainAutoencoder
 from gen_jax.families.vae.networks import ACTIVATIONS, NETWORKS, PRIORS, VAENetwork
 from gen_jax.families.vae.objectives import ESTIMATORS
+from gen_jax.families.vae.regularizers import REGULARIZERS
 
 # What `build` gives, so that an error can say who has an ability.
 FAMILIES = (VAE, PlainAutoencoder)
@@ -33,7 +34,9 @@ def default_model() -> ConfigDict:
     model.num_bounds = 1
     model.importance_samples = 1
     model.estimator = "auto"  # "analytic" KL where there is one, else "standard"; "stl", "dreg"
-    model.beta = 1.0  # weight of the rate
+    model.regularizer = "kl"  # or "capacity", "free_bits", "total_correlation", "mmd"
+    model.target = 0.0  # nats: capacity's rate, or free bits of each latent
+    model.beta = 1.0  # weight of the rate, or of what stands in its place
     model.beta_warmup_steps = 0  # linear from 0 to beta
     model.dtype = "float32"  # of the networks' arithmetic; or "bfloat16"
     return model
@@ -50,6 +53,7 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
         ("activation", ACTIVATIONS),
         ("prior", PRIORS),
         ("estimator", ("auto", "analytic", *ESTIMATORS)),
+        ("regularizer", tuple(REGULARIZERS)),
         ("dtype", ("float32", "bfloat16")),
     )
     for key, valid in choices:
@@ -61,6 +65,11 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
         raise UserError("model.conditional needs labels, and these data have none")
     estimator = _estimator(model)
     _check_prior(model, spec)
+    if model.regularizer != "kl" and estimator != "analytic":
+        raise UserError(
+            f"model.regularizer={model.regularizer!r} needs the closed-form KL: one layer, a "
+            "standard normal prior, importance_samples=1 and --config.model.estimator=auto"
+        )
     options = {
         "gaussian": {"sigma": model.sigma or None},
         "discretized_logistic_mixture": {"components": model.likelihood_components},
@@ -90,6 +99,8 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
         num_bounds=model.num_bounds,
         importance_samples=model.importance_samples,
         estimator=estimator,
+        regularizer=model.regularizer,
+        target=model.target,
     )
 
 

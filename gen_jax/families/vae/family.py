@@ -11,6 +11,7 @@ from gen_jax.data.spec import DataSpec
 from gen_jax.families.base import Batch, Extra, LogWeights, Params, Posterior
 from gen_jax.families.vae import objectives
 from gen_jax.families.vae.networks import VAENetwork
+from gen_jax.families.vae.regularizers import REGULARIZERS, Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +87,9 @@ class VAE(PlainAutoencoder):
       num_bounds: M, bounds that are averaged.
       importance_samples: K, samples of each.
       estimator: "analytic" (closed-form KL), or a key of `objectives.ESTIMATORS`.
+      regularizer: what is added to the distortion, a key of `REGULARIZERS`; others than "kl" go
+        with the analytic estimator.
+      target: see `regularizers.Settings`.
     """
 
     beta: float = 1.0
@@ -93,6 +97,8 @@ class VAE(PlainAutoencoder):
     num_bounds: int = 1
     importance_samples: int = 1
     estimator: str = "analytic"
+    regularizer: str = "kl"
+    target: float = 0.0
 
     @property
     def num_classes(self) -> int:
@@ -108,9 +114,12 @@ class VAE(PlainAutoencoder):
             mean, log_variance = self.encode(params, extra, batch)
             noise = keys_lib.normal(keys, (self.num_bounds, self.latent_dim)).swapaxes(0, 1)
             z = mean + jnp.exp(log_variance / 2) * noise
-            rate = likelihoods.gaussian_kl(mean, log_variance).mean()
+            each = likelihoods.gaussian_kl(mean[..., None], log_variance[..., None])
+            rate = each.sum(-1).mean()
             distortion = -self._log_likelihood(params, z, batch).mean()
-            loss = distortion + beta * rate
+            regularize = REGULARIZERS[self.regularizer]
+            settings = Settings(self.target, self.beta)
+            loss = distortion + beta * regularize(each, mean, log_variance, z[0], settings)
         else:
             num = self.num_bounds * self.importance_samples
             latents = self._posterior_samples(params, batch, keys, num)

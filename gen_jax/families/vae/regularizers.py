@@ -1,0 +1,99 @@
+"""What may stand in the place of the KL in a VAE's loss.
+
+Each takes the KL of every latent dimension from the standard normal [B, L], the posterior's mean
+and log variance [B, L] and a draw z [B, L], and gives a scalar in nats that is weighted by beta
+and added to the distortion. `Settings` holds what a config chooses.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from gen_jax import parallel
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Numbers that regularisers use.
+
+    Attributes:
+      target: nats: of the whole rate for `capacity`, of a latent dimension for `free_bits`.
+      beta: weight of the regulariser in the loss.
+    """
+
+    target: float
+    beta: float
+
+
+def kl(kl: jax.Array, mean: jax.Array, log_variance: jax.Array, z: jax.Array, s: Settings):
+    """The rate of the ELBO; weighted it is the beta-VAE (Higgins et al. 2017, equation 4)."""
+    return kl.sum(-1).mean()
+
+
+def capacity(kl, mean, log_variance, z, s: Settings):
+    """|KL - C|: Burgess et al. 2018 (arXiv 1804.03599), equation 8, with C the target."""
+    return jnp.abs(parallel.mean(kl.sum(-1).mean()) - s.target)
+
+
+def free_bits(kl, mean, log_variance, z, s: Settings):
+    """Sum over dimensions of max(target, mean KL): Kingma et al. 2016 (1606.04934), equation 15."""
+    return jnp.maximum(parallel.mean(kl.mean(0)), s.target).sum()
+
+
+def total_correlation(kl, mean, log_variance, z, s: Settings):
+    """KL + (1 - 1 / beta) TC, so that the loss has KL + (beta - 1) TC, as beta-TCVAE has.
+
+    Chen et al. 2018 (arXiv 1802.04942), equation 4 with alpha = gamma = 1.
+    """
+    tc = estimated_total_correlation(mean, log_variance, z)
+    return kl.sum(-1).mean() + (1 - 1 / s.beta) * tc
+
+
+def estimated_total_correlation(
+    mean: jax.Array, log_variance: jax.Array, z: jax.Array
+) -> jax.Array:
+    """TC = KL(q(z) || prod_j q(z_j)) in nats, with q(z) the mean of the global batch's q(z|x).
+
+    Minibatch-weighted sampling (Chen et al. 2018, arXiv 1802.04942, equation S6) differs from it
+    by a constant alone, which the size of the training set is part of.
+    """
+    everyone = parallel.gather((mean, log_variance))
+    # [B, M, L]: each z under the posterior of each example of the global batch.
+    squares = jnp.square(z[:, None] - everyone[0]) * jnp.exp(-everyone[1])
+    log_q = -0.5 * (squares + everyone[1] + math.log(2 * math.pi))
+    norm = math.log(len(everyone[0]))
+    joint = jax.nn.logsumexp(log_q.sum(-1), 1) - norm
+    marginals = (jax.nn.logsumexp(log_q, 1) - norm).sum(-1)
+    return (joint - marginals).mean()
+
+
+def mmd(kl, mean, log_variance, z, s: Settings):
+    """Squared maximum mean discrepancy of q(z) from N(0, I), with a Gaussian kernel.
+
+    InfoVAE (Zhao et al. 2019, arXiv 1706.02262) and WAE-MMD (Tolstikhin et al. 2018, arXiv
+    1711.01558). The prior's part is in closed form, so nothing is drawn of it. The kernel's
+    variance is 2 L, that of the distance of two draws of the prior in each dimension.
+    """
+    dims, variance = z.shape[-1], 2.0 * z.shape[-1]
+    others = parallel.gather(z)
+    squares = jnp.square(z[:, None] - others).sum(-1)
+    own = jnp.exp(-squares / (2 * variance))
+    # An unbiased mean leaves out each z with itself, where the kernel is 1.
+    within = (own.sum(1) - 1) / (len(others) - 1)
+    across = (variance / (variance + 1)) ** (dims / 2) * jnp.exp(
+        -jnp.square(z).sum(-1) / (2 * (variance + 1))
+    )
+    prior = (variance / (variance + 2)) ** (dims / 2)
+    return (within - 2 * across).mean() + prior
+
+
+REGULARIZERS: dict[str, Callable] = {
+    "kl": kl,
+    "capacity": capacity,
+    "free_bits": free_bits,
+    "total_correlation": total_correlation,
+    "mmd": mmd,
+}

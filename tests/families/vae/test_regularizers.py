@@ -1,0 +1,133 @@
+"""Regularisers against values that are known in closed form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gen_jax import families, parallel
+from gen_jax.data.spec import DataSpec
+from gen_jax.errors import UserError
+from gen_jax.families.vae.regularizers import (
+    REGULARIZERS,
+    Settings,
+    estimated_total_correlation,
+)
+from gen_jax.likelihoods import gaussian_kl
+
+RNG = np.random.default_rng(0)
+
+
+def on_devices(function, *inputs, devices=1):
+    """Within the axis over devices, each with its part of the batch -> the first one's result."""
+    parts = jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), inputs)
+    return jax.vmap(function, axis_name=parallel.AXIS)(*parts)
+
+
+def evaluate(name, mean, log_variance, z, target=0.0, beta=1.0, devices=1):
+    def run(mean, log_variance, z):
+        each = gaussian_kl(mean[..., None], log_variance[..., None])
+        return REGULARIZERS[name](each, mean, log_variance, z, Settings(target, beta))
+
+    inputs = (jnp.float32(a) for a in (mean, log_variance, z))
+    return np.asarray(on_devices(run, *inputs, devices=devices)).mean()
+
+
+MEAN, LOG_VARIANCE, Z = RNG.normal(size=(3, 8, 4))
+KL = 0.5 * (MEAN**2 + np.exp(LOG_VARIANCE) - 1 - LOG_VARIANCE)
+
+
+def test_kl_capacity_and_free_bits_by_hand():
+    given = (MEAN, LOG_VARIANCE, Z)
+    assert evaluate("kl", *given) == pytest.approx(KL.sum(1).mean(), rel=1e-5)
+    rate = KL.sum(1).mean()
+    assert evaluate("capacity", *given, 2.0) == pytest.approx(abs(rate - 2.0), rel=1e-4)
+    assert evaluate("capacity", *given, 9.0) == pytest.approx(abs(rate - 9.0), rel=1e-4)
+    target = float(np.median(KL.mean(0)))
+    expected = np.maximum(KL.mean(0), target).sum()
+    assert evaluate("free_bits", *given, target) == pytest.approx(expected, rel=1e-5)
+
+
+def test_total_correlation_of_a_known_gaussian():
+    """Means on a correlated Gaussian: q(z) is Gaussian, and so is its total correlation known."""
+    num, correlation, sd = 3_000, 0.8, 0.3
+    cov = np.array([[1.0, correlation], [correlation, 1.0]])
+    mean = RNG.multivariate_normal(np.zeros(2), cov, num)
+    z = mean + sd * RNG.normal(size=mean.shape)
+    whole = cov + sd**2 * np.eye(2)
+    expected = -0.5 * np.log(np.linalg.det(whole) / np.prod(np.diag(whole)))
+    log_variance = np.full_like(mean, 2 * np.log(sd))
+    inputs = (jnp.float32(a) for a in (mean, log_variance, z))
+    found = on_devices(estimated_total_correlation, *inputs)[0]
+    assert found == pytest.approx(expected, abs=0.05)
+    independent = np.stack([mean[:, 0], RNG.permutation(mean[:, 1])], 1)
+    inputs = (jnp.float32(a) for a in (independent, log_variance, independent + z - mean))
+    assert on_devices(estimated_total_correlation, *inputs)[0] == pytest.approx(0, abs=0.05)
+
+
+def test_weighted_by_beta_it_is_the_kl_and_beta_minus_one_total_correlations():
+    given, beta = (MEAN, LOG_VARIANCE, Z), 6.0
+    inputs = (jnp.float32(a) for a in given)
+    tc = float(on_devices(estimated_total_correlation, *inputs)[0])
+    found = beta * evaluate("total_correlation", *given, beta=beta)
+    assert found == pytest.approx(beta * KL.sum(1).mean() + (beta - 1) * tc, rel=1e-4)
+
+
+def test_mmd_of_the_prior_is_zero_and_of_a_shifted_gaussian_is_known():
+    num, dims, shift = 4_000, 2, 1.5
+    z = RNG.normal(size=(num, dims))
+    assert evaluate("mmd", z, z, z) == pytest.approx(0, abs=2e-3)
+    # E k(x, y) of Gaussians with difference N(m, 2 I) is (v / (v + 2))^(L / 2) e^(-m^2 / 2(v + 2)).
+    variance = 2 * dims
+    same = (variance / (variance + 2)) ** (dims / 2)
+    across = same * np.exp(-dims * shift**2 / (2 * (variance + 2)))
+    expected = 2 * same - 2 * across
+    assert evaluate("mmd", z, z, z + shift) == pytest.approx(expected, abs=0.01)
+
+
+def test_mmd_by_draws_of_the_prior():
+    z, prior = RNG.normal(size=(60, 3)) * 0.5 + 0.3, RNG.normal(size=(20_000, 3))
+    kernel = lambda a, b: np.exp(-((a[:, None] - b) ** 2).sum(-1) / 12)  # noqa: E731
+    own = kernel(z, z)
+    within = (own.sum() - 60) / (60 * 59)
+    of_prior = kernel(prior[:4_000], prior[4_000:8_000]).mean()
+    expected = within - 2 * kernel(z, prior).mean() + of_prior
+    assert evaluate("mmd", z, z, z) == pytest.approx(expected, abs=0.01)
+
+
+@pytest.mark.parametrize("name", REGULARIZERS)
+def test_the_number_of_devices_does_not_matter(name):
+    one = evaluate(name, MEAN, LOG_VARIANCE, Z, target=0.4, beta=3.0)
+    four = evaluate(name, MEAN, LOG_VARIANCE, Z, target=0.4, beta=3.0, devices=4)
+    assert four == pytest.approx(one, rel=1e-5)
+
+
+def test_it_is_in_the_loss():
+    spec = DataSpec("binary", (4, 4, 1), levels=2)
+    model = families.default_model("vae")
+    model.update(hidden=(8,), latent_dim=2, beta=5.0, target=0.7)
+    x = jnp.float32(RNG.integers(0, 2, (6, 4, 4, 1)))
+    batch = {"x": x, "label": jnp.zeros(6, jnp.int32)}
+    each = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(0), jnp.arange(6))
+    found = {}
+    for name in REGULARIZERS:
+        model.update(regularizer=name)
+        family = families.build("vae", model, spec)
+        params, extra = family.init(jax.random.key(0), batch)
+
+        def run(batch, each, family=family, params=params, extra=extra):
+            values, _, metrics = family.losses(("vae",), params, extra, batch, each, 0)
+            return values["vae"], metrics
+
+        value, metrics = on_devices(run, batch, each)
+        found[name] = float(value[0] - metrics["distortion"][0])
+    assert found["kl"] == pytest.approx(5 * float(metrics["rate"][0]), rel=1e-4)
+    assert found["capacity"] == pytest.approx(5 * abs(metrics["rate"][0] - 0.7), rel=1e-4)
+    assert len({round(value, 5) for value in found.values()}) == len(REGULARIZERS)
+
+
+def test_they_need_the_closed_form():
+    model = families.default_model("vae")
+    model.update(regularizer="mmd", prior="mixture")
+    with pytest.raises(UserError, match="needs the closed-form KL"):
+        families.build("vae", model, DataSpec("binary", (4, 4, 1), levels=2))
