@@ -122,7 +122,7 @@ def test_it_is_in_the_loss():
         value, metrics = on_devices(run, batch, each)
         found[name] = float(value[0] - metrics["distortion"][0])
     assert found["kl"] == pytest.approx(5 * float(metrics["rate"][0]), rel=1e-4)
-    assert found["capacity"] == pytest.approx(5 * abs(metrics["rate"][0] - 0.7), rel=1e-4)
+    assert found["capacity"] == pytest.approx(5 * abs(float(metrics["rate"][0]) - 0.7), rel=1e-4)
     assert len({round(value, 5) for value in found.values()}) == len(REGULARIZERS)
 
 
