@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
-from gen_jax.evaluation import classification, collapse, discriminator, fidelity, likelihood
+from gen_jax.evaluation import ais, classification, collapse, discriminator, fidelity, likelihood
 from gen_jax.evaluation.metric import Metric
 from gen_jax.evaluation.subject import Subject
 
@@ -17,6 +17,8 @@ METRICS = {
     "elbo": likelihood.elbo,
     "nll": likelihood.nll,
     "active_units": likelihood.active_units,
+    "ais": ais.ais,
+    "bdmc": ais.bdmc,
     "mse": likelihood.mse,
     "accuracy": classification.accuracy,
     "discriminator": discriminator.discriminator,

@@ -119,6 +119,27 @@ class ImportanceWeighted(Protocol):
 
 
 @runtime_checkable
+class Annealable(Protocol):
+    """A latent-variable model whose densities can be evaluated at any z of one layer."""
+
+    def prior_samples(
+        self, params: Params, extra: Extra, batch: Batch, keys: jax.Array, num: int
+    ) -> jax.Array:
+        """`num` draws of p(z) for each example, [num, B, L]."""
+
+    def log_prior(self, params: Params, extra: Extra, batch: Batch, z: jax.Array) -> jax.Array:
+        """log p(z) in nats: z [K, B, L] -> [K, B]."""
+
+    def log_likelihood(self, params: Params, extra: Extra, batch: Batch, z: jax.Array) -> jax.Array:
+        """log p(x|z) in nats: z [K, B, L] -> [K, B]."""
+
+    def simulate(
+        self, params: Params, extra: Extra, batch: Batch, keys: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """A draw of p(x, z) in the place of each example: x [B, *shape] and z [B, L]."""
+
+
+@runtime_checkable
 class Autoencoder(Protocol):
     """A model with an encoder and a decoder."""
 

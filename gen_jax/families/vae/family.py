@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from gen_jax import keys as keys_lib
 from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
+from gen_jax.errors import UserError
 from gen_jax.families.base import Batch, Extra, LogWeights, Params, Posterior
 from gen_jax.families.vae import objectives
 from gen_jax.families.vae.networks import VAENetwork
@@ -146,6 +147,27 @@ class VAE(PlainAutoencoder):
         label = jnp.zeros(num, jnp.int32) if condition is None else condition
         z = self._apply("sample_prior", params, keys, label, temperature)
         return self.decode(params, extra, z, label)
+
+    def prior_samples(self, params, extra, batch, keys, num) -> jax.Array:
+        if self.network.upper:
+            raise UserError(
+                "annealing moves one layer of latents, and this model has "
+                f"{len(self.network.latent_dims)}; leave out the metrics ais and bdmc"
+            )
+        each = jax.vmap(lambda i: keys_lib.fold(keys, i))(jnp.arange(num))
+        draw = lambda k: self._apply("sample_prior", params, k, batch["label"], 1.0)  # noqa: E731
+        return jax.vmap(draw)(each)
+
+    def log_prior(self, params, extra, batch, z) -> jax.Array:
+        return self._apply("log_prior", params, [z], batch["label"])
+
+    def log_likelihood(self, params, extra, batch, z) -> jax.Array:
+        return self._log_likelihood(params, z, batch)
+
+    def simulate(self, params, extra, batch, keys) -> tuple[jax.Array, jax.Array]:
+        z = self.prior_samples(params, extra, batch, keys_lib.named(keys, "z"), 1)[0]
+        outputs = self._apply("decode", params, z, batch["label"])
+        return self.likelihood.sample(outputs, keys_lib.named(keys, "x")), z
 
     def log_weights(self, params, extra, batch, keys, num_samples) -> LogWeights:
         latents = self._posterior_samples(params, batch, keys, num_samples)

@@ -1,0 +1,95 @@
+"""AIS between the prior and the posterior of a linear Gaussian model, where all is known."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from scipy import stats
+
+from gen_jax import evaluation, families, keys
+from gen_jax.data.sources import ArrayExamples, Dataset
+from gen_jax.data.spec import DataSpec
+from gen_jax.errors import UserError
+from gen_jax.evaluation import Subject, ais
+
+RNG = np.random.default_rng(0)
+WEIGHTS, SIGMA = RNG.normal(size=(2, 5)), 0.4
+COV = WEIGHTS.T @ WEIGHTS + SIGMA**2 * np.eye(5)
+NUM = 60
+
+
+def settings(steps):
+    return ConfigDict({"batch_size": NUM, "num_examples": 0, "ais_steps": steps})
+
+
+@pytest.fixture(scope="module")
+def linear():
+    spec = DataSpec("real", (5,))
+    model = families.default_model("vae")
+    model.update(hidden=(), latent_dim=2, likelihood="gaussian", sigma=SIGMA)
+    family = families.build("vae", model, spec)
+    params, extra = family.init(
+        jax.random.key(0), {"x": jnp.zeros((1, 5)), "label": jnp.zeros(1, jnp.int32)}
+    )
+    params["vae"]["decoder"]["output"] = {"kernel": jnp.float32(WEIGHTS), "bias": jnp.zeros(5)}
+    x = stats.multivariate_normal(np.zeros(5), COV).rvs(NUM, random_state=0).astype(np.float32)
+    dataset = Dataset("given", spec, {"test": ArrayExamples("test", x, np.zeros(NUM, np.int32))})
+    return Subject(family, spec, params, extra), dataset, x
+
+
+def test_temperatures_rise_from_zero_to_one():
+    betas = np.asarray(ais.temperatures(20))
+    assert betas[0] == 0 and betas[-1] == 1 and (np.diff(betas) > 0).all()
+
+
+def test_more_temperatures_close_in_on_the_exact_likelihood(linear):
+    subject, dataset, x = linear
+    exact = -stats.multivariate_normal(np.zeros(5), COV).logpdf(x).mean()
+    found = [
+        evaluation.evaluate(subject, dataset, "test", ["ais"], settings(steps))["nll_ais"].value
+        for steps in (10, 100, 1_000)
+    ]
+    assert found[0] > found[1] > found[2] - 0.02
+    assert found[2] == pytest.approx(exact, abs=0.05)
+
+
+def test_the_two_sides_hold_the_truth_between_them(linear):
+    subject, dataset, _ = linear
+    gaps = []
+    for steps in (30, 1_500):
+        figures = evaluation.evaluate(subject, dataset, "test", ["bdmc"], settings(steps))
+        assert figures["bdmc_lower"].value < figures["bdmc_upper"].value + 0.02
+        gaps.append(figures["bdmc_gap"].value)
+    assert gaps[1] < gaps[0] and gaps[1] < 0.1
+    # The mean over the model's own data is its entropy.
+    entropy = stats.multivariate_normal(np.zeros(5), COV).entropy()
+    spread = 4 * figures["bdmc_upper"].stderr + 0.05
+    assert figures["bdmc_lower"].value - spread < entropy < figures["bdmc_upper"].value + spread
+
+
+def test_hamiltonian_moves_keep_their_target():
+    """Chains that start in a correlated Gaussian stay in it."""
+    cov = np.array([[1.0, 0.6], [0.6, 1.0]])
+    precision = jnp.float32(np.linalg.inv(cov))
+    z = jnp.float32(RNG.multivariate_normal(np.zeros(2), cov, (1, 20_000)))
+    each = keys.per_example(keys.stream(0, "test"), jnp.arange(20_000))
+
+    def log_density(z):
+        return -0.5 * jnp.einsum("kbi,ij,kbj->kb", z, precision, z)
+
+    moved, accepted = jax.jit(
+        lambda z: ais._hamiltonian(log_density, z, jnp.full((1, 20_000), 0.6), each)
+    )(z)
+    assert 0.3 < accepted.mean() < 1.0
+    assert abs(np.corrcoef(z[0, :, 0], moved[0, :, 0])[0, 1]) < 0.95  # they do move
+    np.testing.assert_allclose(np.cov(np.asarray(moved[0]).T), cov, atol=0.04)
+
+
+def test_several_layers_are_refused():
+    spec = DataSpec("real", (5,))
+    model = families.default_model("vae")
+    model.update(hidden=(), likelihood="gaussian", upper_latent_dims=(2,))
+    family = families.build("vae", model, spec)
+    with pytest.raises(UserError, match="this model has 2; leave out the metrics ais and bdmc"):
+        family.prior_samples({}, {}, {}, None, 3)
