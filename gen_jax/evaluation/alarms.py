@@ -1,4 +1,4 @@
-"""Says in one plain line when figures mean collapse, overfitting or divergence."""
+"""Says in one plain line when figures mean collapse (of either kind), overfitting, divergence."""
 
 from collections.abc import Callable, Mapping
 
@@ -8,6 +8,7 @@ COVERED = 0.9
 RECALLED = 0.25
 OVERFITTED = 0.5  # r_v: half way from training data to generated ones
 SATURATED = 0.5
+INFORMED = 0.1  # nats: latents of a lower rate tell nothing of the data
 
 
 def _modes(row: Mapping[str, float]) -> str | None:
@@ -49,12 +50,23 @@ def _saturated(row: Mapping[str, float]) -> str | None:
     )
 
 
+def _rate(row: Mapping[str, float]) -> str | None:
+    if row["rate"] >= INFORMED:
+        return None
+    return (
+        f"posterior collapse: the rate is {row['rate']:.3f} nats, so the latents tell nothing of "
+        "the data; try --config.model.beta_warmup_steps, a lower model.beta or "
+        "--config.model.regularizer=free_bits"
+    )
+
+
 # What a rule reads -> the rule.
 RULES: dict[tuple[str, ...], Callable[[Mapping[str, float]], str | None]] = {
     ("modes", "modes_floor"): _modes,
     ("recall", "recall_floor"): _recall,
     ("overfitting",): _overfitting,
     ("saturated",): _saturated,
+    ("rate",): _rate,
 }
 
 

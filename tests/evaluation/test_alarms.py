@@ -12,6 +12,7 @@ from gen_jax.evaluation.alarms import find_alarms
         ({"validation/recall": 0.2, "validation/recall_floor": 0.95}, "collapse"),
         ({"validation/overfitting": 0.6}, "overfitting"),
         ({"saturated": 0.7}, "divergence"),
+        ({"rate": 20.0, "validation/rate": 0.02}, "posterior collapse"),
     ],
 )
 def test_one_line_with_the_evidence_and_what_to_try(row, word):
@@ -26,7 +27,7 @@ def test_one_line_with_the_evidence_and_what_to_try(row, word):
         {"validation/modes": 23.0, "validation/modes_floor": 25.0},
         {"validation/recall": 0.5, "validation/recall_floor": 0.95},
         {"validation/overfitting": 0.1, "saturated": 0.01},
-        {"loss/vae": 3.0},
+        {"loss/vae": 3.0, "rate": 0.01, "validation/rate": 4.0},
     ],
 )
 def test_silent_when_all_is_well(row):
