@@ -42,8 +42,9 @@ class PlainAutoencoder:
         """
         params = self.network.init(key, batch["x"], batch["label"])["params"]
         if self.network.prior == "vamp":
-            inputs = params["top"]["inputs"]
-            params["top"]["inputs"] = self.spec.center(batch["x"])[: len(inputs)]
+            count = self.network.prior_components
+            index = jnp.arange(count) % len(batch["x"])  # a tiny dataset's examples serve twice
+            params["top"]["inputs"] = self.spec.center(batch["x"])[index]
         if isinstance(self.likelihood, likelihoods.Bernoulli):
             output = params["decoder"]["output"]
             mean = jnp.clip(batch["x"].mean(0), 0.001, 0.999)
