@@ -28,16 +28,23 @@ CHUNK = 10
 
 
 def elbo(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
-    """The ELBO and its two parts, `elbo = -(rate + distortion)`, in nats an example."""
+    """The ELBO and its two parts, `elbo = -(rate + distortion)`, in nats an example.
+
+    With several layers of latents also the rate of each: `rate/layer_1` is next to the data.
+    """
     examples = dataset.splits[split]
     families.require(subject.family, base.ImportanceWeighted, "elbo")
     samples = settings.elbo_samples
     terms = importance_terms(subject, examples, settings, samples)
     what = f"{_data(examples, terms['elbo'])}, samples={samples}"
     kinds = {"elbo": "lower_bound", "rate": "estimate", "distortion": "estimate"}
+    values = {name: terms[name] for name in kinds}
+    rates = terms["rates"].T
+    if len(rates) > 1:
+        values |= {f"rate/layer_{number}": rate for number, rate in enumerate(rates, 1)}
     return {
-        name: Metric.mean(terms[name], "nats", kind, f"{name}[{what}]")
-        for name, kind in kinds.items()
+        name: Metric.mean(each, "nats", kinds.get(name, "estimate"), f"{name}[{what}]")
+        for name, each in values.items()
     }
 
 
@@ -121,31 +128,28 @@ def log_mean_exp(
       log_volume: is added to every log weight (`DataSpec.log_volume`).
 
     Returns:
-      bound, elbo, rate, distortion, each [B] in nats.
+      bound, elbo, rate, distortion, each [B] in nats, and rates, those of each layer, [B, D].
     """
     chunk = min(chunk, num_samples)
 
-    def add(carry, index):
-        total, likelihood, ratio = carry
+    def one(index):
         terms = log_weights(keys_lib.fold(keys, index), chunk)
         used = (index * chunk + jnp.arange(chunk) < num_samples)[:, None]
-        log_w = jnp.where(used, terms.log_likelihood + terms.log_ratio, -jnp.inf)
-        total = jnp.logaddexp(total, jax.nn.logsumexp(log_w, 0))
-        likelihood += jnp.where(used, terms.log_likelihood, 0).sum(0)
-        ratio += jnp.where(used, terms.log_ratio, 0).sum(0)
-        return (total, likelihood, ratio), None
+        log_w = jax.nn.logsumexp(jnp.where(used, terms.log_w, -jnp.inf), 0)
+        likelihood = jnp.where(used, terms.log_likelihood, 0).sum(0)
+        return log_w, likelihood, jnp.where(used, terms.log_ratios, 0).sum(1)
 
-    size = len(keys)
-    start = (jnp.full(size, -jnp.inf), jnp.zeros(size), jnp.zeros(size))
-    steps = jnp.arange(-(-num_samples // chunk))
-    (total, likelihood, ratio), _ = jax.lax.scan(add, start, steps)
-    distortion = -likelihood / num_samples - log_volume
-    rate = -ratio / num_samples
+    chunks = jax.lax.map(one, jnp.arange(-(-num_samples // chunk)))
+    total = jax.nn.logsumexp(chunks[0], 0)
+    distortion = -chunks[1].sum(0) / num_samples - log_volume
+    rates = -chunks[2].sum(0).T / num_samples
+    rate = rates.sum(1)
     bound = total - jnp.log(num_samples) + log_volume
     return {
         "bound": bound,
         "elbo": -(rate + distortion),
         "rate": rate,
+        "rates": rates,
         "distortion": distortion,
     }
 

@@ -78,11 +78,21 @@ class LogWeights(NamedTuple):
 
     Attributes:
       log_likelihood: log p(x|z), [K, B] in nats.
-      log_ratio: log p(z) - log q(z|x), [K, B] in nats.
+      log_ratios: log p(z) - log q(z|x) of each layer of latents, from the data up: [D, K, B].
     """
 
     log_likelihood: jax.Array
-    log_ratio: jax.Array
+    log_ratios: jax.Array
+
+    @property
+    def log_ratio(self) -> jax.Array:
+        """log p(z) - log q(z|x) of all layers, [K, B] in nats."""
+        return self.log_ratios.sum(0)
+
+    @property
+    def log_w(self) -> jax.Array:
+        """[K, B] in nats."""
+        return self.log_likelihood + self.log_ratio
 
 
 @runtime_checkable

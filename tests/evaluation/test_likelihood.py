@@ -82,7 +82,7 @@ def test_importance_weights_are_unbiased(linear):
     batch = {k: jnp.asarray(v) for k, v in examples.gather(np.arange(20)).items()}
     each = keys.per_example(keys.stream(0, "test"), jnp.arange(20))
     terms = subject.family.log_weights(subject.params, subject.extra, batch, each, 20_000)
-    weights = np.exp(np.asarray(sum(terms), np.float64) - exact[:20])
+    weights = np.exp(np.asarray(terms.log_w, np.float64) - exact[:20])
     stderr = weights.std(0) / len(weights) ** 0.5
     assert (abs(weights.mean(0) - 1) < 4.5 * stderr).all()
 
@@ -125,7 +125,7 @@ def test_log_mean_exp_in_chunks_is_the_sum_by_hand(chunk):
     def log_weights(each, num):
         values = keys.normal(each, (num,)).T * 5 - 40
         drawn.append(values)
-        return LogWeights(values - 1, jnp.ones_like(values))
+        return LogWeights(values - 1, jnp.stack([values, 1 - values]))
 
     each = keys.per_example(keys.stream(0, "x"), jnp.arange(4))
     with jax.disable_jit():
@@ -133,8 +133,26 @@ def test_log_mean_exp_in_chunks_is_the_sum_by_hand(chunk):
     w = np.concatenate([np.asarray(d, np.float64) for d in drawn])[:7]
     np.testing.assert_allclose(terms["bound"], np.log(np.exp(w).mean(0)) + 2, rtol=1e-5)
     np.testing.assert_allclose(terms["elbo"], w.mean(0) + 2, rtol=1e-5)
-    np.testing.assert_allclose(terms["rate"], -1.0, rtol=1e-5)
+    np.testing.assert_allclose(terms["rate"], -1.0, rtol=1e-4)
+    np.testing.assert_allclose(terms["rates"], np.stack([-w.mean(0), w.mean(0) - 1], 1), rtol=1e-5)
     np.testing.assert_allclose(terms["distortion"], 1 - w.mean(0) - 2, rtol=1e-5)
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoLayers:
+    """Two layers of latents with rates of 1 and 2.5 nats, and a distortion of 4."""
+
+    def log_weights(self, params, extra, batch, each, num_samples):
+        ones = jnp.ones((num_samples, len(each)))
+        return LogWeights(-4 * ones, jnp.stack([-ones, -2.5 * ones]))
+
+
+def test_rate_of_each_layer():
+    examples = ArrayExamples("test", np.zeros((9, 5), np.float32), np.zeros(9, np.int32))
+    subject = Subject(TwoLayers(), DataSpec("real", (5,)), {}, {})
+    figures = {name: m.value for name, m in evaluate(subject, examples, "elbo").items()}
+    expected = {"rate": 3.5, "rate/layer_1": 1, "rate/layer_2": 2.5, "distortion": 4, "elbo": -7.5}
+    assert figures == pytest.approx(expected)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +162,7 @@ class Uniform:
     def log_weights(self, params, extra, batch, each, num_samples):
         dims = batch["x"].shape[-1]
         value = jnp.full((num_samples, len(each)), -dims * jnp.log(2.0))
-        return LogWeights(value, jnp.zeros_like(value))
+        return LogWeights(value, jnp.zeros_like(value)[None])
 
 
 @pytest.mark.parametrize("levels", [17, 256])

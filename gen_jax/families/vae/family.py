@@ -128,7 +128,7 @@ class VAE(PlainAutoencoder):
 
             def log_weights(latents, drop_score):
                 terms = self._log_weights(params, batch, latents, drop_score)
-                return terms._replace(log_ratio=beta * terms.log_ratio)
+                return terms._replace(log_ratios=beta * terms.log_ratios)
 
             value, terms = objectives.bound(
                 log_weights, latents, self.importance_samples, self.estimator
@@ -160,7 +160,7 @@ class VAE(PlainAutoencoder):
         return jax.vmap(draw)(each)
 
     def log_prior(self, params, extra, batch, z) -> jax.Array:
-        return self._apply("log_prior", params, [z], batch["label"])
+        return self._apply("log_prior", params, [z], batch["label"])[0]
 
     def log_likelihood(self, params, extra, batch, z) -> jax.Array:
         return self._log_likelihood(params, z, batch)

@@ -203,18 +203,18 @@ class VAENetwork(nn.Module):
     def log_posterior(
         self, x: jax.Array, label: jax.Array, latents: Sequence[jax.Array]
     ) -> jax.Array:
-        """log q(z|x) in nats: latents [..., B, L] of each layer -> [..., B]."""
-        total = likelihoods.gaussian_log_prob(latents[0], *self.encode(x, label))
+        """log q(z|x) in nats of each layer: latents [..., B, L] of each -> [D, ..., B]."""
+        terms = [likelihoods.gaussian_log_prob(latents[0], *self.encode(x, label))]
         for network, below, z in zip(self.upward, latents[:-1], latents[1:], strict=True):
-            total += likelihoods.gaussian_log_prob(z, *network(below))
-        return total
+            terms.append(likelihoods.gaussian_log_prob(z, *network(below)))
+        return jnp.stack(terms)
 
     def log_prior(self, latents: Sequence[jax.Array], label: jax.Array) -> jax.Array:
-        """log p(z) in nats: latents [..., B, L] of each layer -> [..., B]."""
-        total = priors.log_prob(latents[-1], *self._components(label))
+        """log p(z) in nats of each layer: latents [..., B, L] of each -> [D, ..., B]."""
+        terms = []
         for network, z, above in zip(self.downward, latents[:-1], latents[1:], strict=True):
-            total += likelihoods.gaussian_log_prob(z, *network(above))
-        return total
+            terms.append(likelihoods.gaussian_log_prob(z, *network(above)))
+        return jnp.stack([*terms, priors.log_prob(latents[-1], *self._components(label))])
 
     def sample_prior(
         self, keys: jax.Array, label: jax.Array, temperature: jax.typing.ArrayLike

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from gen_jax.families.base import LogWeights
+
 
 def miwae(log_w: jax.Array, importance_samples: int) -> jax.Array:
     """The mean of M bounds of K importance samples each: log_w [M * K, B] -> [B], in nats.
@@ -47,12 +49,11 @@ ESTIMATORS: dict[str, tuple[bool, bool]] = {
 
 def bound(
     log_weights: Callable, latents: list[jax.Array], importance_samples: int, estimator: str
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+) -> tuple[jax.Array, LogWeights]:
     """The MIWAE bound [B] of reparameterised latents, with the gradient of an estimator.
 
     Args:
-      log_weights: `(latents, drop_score) -> terms`, a NamedTuple of arrays [M * K, B] whose sum is
-        log w. With `drop_score` its parameters of q have no gradient, as functions of which the
+      log_weights: `(latents, drop_score) -> LogWeights` of M * K samples. With `drop_score` its parameters of q have no gradient, as functions of which the
         densities are evaluated.
       latents: draws [M * K, B, L] of each stochastic layer.
       importance_samples: K.
@@ -64,8 +65,8 @@ def bound(
     drop_score, scale = ESTIMATORS[estimator]
     if scale:
         # The forward pass is computed once: the compiler sees that both are the same.
-        log_w = sum(log_weights(latents, True))
+        log_w = log_weights(latents, True).log_w
         share = jax.lax.stop_gradient(normalized_weights(log_w, importance_samples))
         latents = [scale_gradient(z, share[..., None]) for z in latents]
     terms = log_weights(latents, drop_score)
-    return miwae(sum(terms), importance_samples), terms
+    return miwae(terms.log_w, importance_samples), terms

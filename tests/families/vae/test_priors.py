@@ -85,7 +85,7 @@ def test_a_vamp_priors_components_are_the_posteriors_of_its_inputs():
     of_inputs = {"x": inputs, "label": jnp.zeros(5, jnp.int32)}
     mean, log_variance = family.encode(params, extra, of_inputs)
     z = jnp.float32(RNG.normal(size=(7, 2)))
-    found = family._apply("log_prior", params, [z], jnp.zeros(7, jnp.int32))
+    found = family._apply("log_prior", params, [z], jnp.zeros(7, jnp.int32))[0]
     np.testing.assert_allclose(found, priors.log_prob(z, mean, log_variance), rtol=1e-5)
 
 
@@ -95,7 +95,7 @@ def test_a_label_prior_is_of_its_label():
     kernel = RNG.normal(size=(3, 4)).astype(np.float32)
     params["vae"]["top"]["parameters"]["kernel"] = jnp.asarray(kernel)
     z = RNG.normal(size=(3, 2)).astype(np.float32)
-    found = family._apply("log_prior", params, [jnp.asarray(z)], jnp.arange(3))
+    found = family._apply("log_prior", params, [jnp.asarray(z)], jnp.arange(3))[0]
     expected = stats.norm.logpdf(z, kernel[:, :2], np.exp(kernel[:, 2:] / 2)).sum(-1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert family.num_classes == 3
