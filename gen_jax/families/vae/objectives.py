@@ -53,8 +53,8 @@ def bound(
     """The MIWAE bound [B] of reparameterised latents, with the gradient of an estimator.
 
     Args:
-      log_weights: `(latents, drop_score) -> LogWeights` of M * K samples. With `drop_score` its parameters of q have no gradient, as functions of which the
-        densities are evaluated.
+      log_weights: `(latents, drop_score) -> LogWeights` of M * K samples. With `drop_score` its
+        parameters of q have no gradient, as functions of which the densities are evaluated.
       latents: draws [M * K, B, L] of each stochastic layer.
       importance_samples: K.
       estimator: a key of `ESTIMATORS`.
