@@ -23,6 +23,8 @@ def default_model() -> ConfigDict:
     # Further stochastic layers above it: their latents, and the widths of the networks to them.
     model.upper_latent_dims = ()
     model.upper_hidden = (100, 100)
+    model.flow_steps = 0  # of an inverse autoregressive flow on the posterior
+    model.flow_hidden = (320,)
     model.prior = "standard_normal"  # of the topmost layer; or "mixture", "vamp", "label"
     model.prior_components = 500  # of a mixture or a VampPrior
     model.likelihood = "bernoulli"
@@ -85,6 +87,8 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
         num_classes=spec.num_classes if model.conditional else 0,
         dtype=model.dtype,
         upper=tuple((size, tuple(model.upper_hidden)) for size in model.upper_latent_dims),
+        flow_steps=model.flow_steps,
+        flow_hidden=tuple(model.flow_hidden),
         prior=model.prior,
         prior_components=model.prior_components,
     )
@@ -109,14 +113,15 @@ def _estimator(model: ConfigDict) -> str:
     for key in ("num_bounds", "importance_samples", "prior_components"):
         if model[key] < 1:
             raise UserError(f"model.{key}={model[key]} must be at least 1")
-    plain = model.prior == "standard_normal" and not model.upper_latent_dims
+    layered = model.upper_latent_dims or model.flow_steps
+    plain = model.prior == "standard_normal" and not layered
     closed_form = plain and model.importance_samples == 1
     if model.estimator == "auto":
         return "analytic" if closed_form else "standard"
     if model.estimator == "analytic" and not closed_form:
         raise UserError(
-            "model.estimator='analytic' needs one layer, a standard normal prior and "
-            "importance_samples=1; use --config.model.estimator=standard"
+            "model.estimator='analytic' needs one layer without a flow, a standard normal prior "
+            "and importance_samples=1; use --config.model.estimator=standard"
         )
     return model.estimator
 

@@ -107,6 +107,12 @@ class VAE(PlainAutoencoder):
         by_label = self.network.prior == "label"
         return self.spec.num_classes if by_label else self.network.num_classes
 
+    def encode(self, params, extra, batch):
+        """q(z1|x); with a flow, where it takes the Gaussian's mean, and that one's variance."""
+        mean, log_variance = super().encode(params, extra, batch)
+        at = self._apply("transform", params, batch["x"], batch["label"], [mean])[0]
+        return Posterior(at[0], log_variance)
+
     def losses(self, turn, params, extra, batch, keys, step):
         """The negative bound in nats an example, with the ELBO's rate and distortion."""
         warmup = jnp.minimum(1.0, (step + 1) / max(self.beta_warmup_steps, 1))
@@ -188,7 +194,7 @@ class VAE(PlainAutoencoder):
         log_posterior = self._apply(
             "log_posterior", of_posterior, batch["x"], batch["label"], latents
         )
+        latents, log_det = self._apply("transform", params, batch["x"], batch["label"], latents)
         log_prior = self._apply("log_prior", params, latents, batch["label"])
-        return LogWeights(
-            self._log_likelihood(params, latents[0], batch), log_prior - log_posterior
-        )
+        log_ratios = (log_prior - log_posterior).at[0].add(log_det)
+        return LogWeights(self._log_likelihood(params, latents[0], batch), log_ratios)

@@ -11,6 +11,7 @@ from gen_jax import keys as keys_lib
 from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
 from gen_jax.families.vae import priors
+from gen_jax.families.vae.flows import InverseAutoregressiveFlow
 from gen_jax.nn.conv import Conv, ConvTranspose
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": nn.relu, "gelu": nn.gelu, "silu": nn.silu}
@@ -135,6 +136,10 @@ class VAENetwork(nn.Module):
       activation: a key of `ACTIVATIONS`.
       latent_dim: L, of z1.
       upper: (latent_dim, hidden) of each further layer, z2 and up.
+      flow_steps: steps of an inverse autoregressive flow that a draw of z1 goes through. The
+        latents of `sample_posterior` and `log_posterior` are those before it, whose density is
+        Gaussian; `transform` is the flow, and all else takes what comes out of it.
+      flow_hidden: widths of each step's network.
       prior: a key of `PRIORS`, of the topmost layer.
       prior_components: of a mixture.
       num_params: outputs of the likelihood for each dimension of the data.
@@ -151,6 +156,8 @@ class VAENetwork(nn.Module):
     num_classes: int
     dtype: str
     upper: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    flow_steps: int = 0
+    flow_hidden: tuple[int, ...] = ()
     prior: str = "standard_normal"
     prior_components: int = 1
 
@@ -167,6 +174,8 @@ class VAENetwork(nn.Module):
         self.decoder = decoder(
             shape=self.spec.shape, num_params=self.num_params, hidden=self.hidden, **style
         )
+        if self.flow_steps:
+            self.flow = InverseAutoregressiveFlow(self.flow_steps, self.flow_hidden, self.dtype)
         sizes = self.latent_dims
         self.upward = [Gaussian(size, hidden, **style) for size, hidden in self.upper]
         self.downward = [
@@ -182,12 +191,13 @@ class VAENetwork(nn.Module):
     def __call__(self, x: jax.Array, label: jax.Array) -> jax.Array:
         """Touches every parameter: x and label as in `encode` -> the decoder's output."""
         latents = self.sample_posterior(x, label, [0.0] * len(self.latent_dims))
+        latents, _ = self.transform(x, label, latents)
         self.log_prior(latents, label)
         return self.decode(latents[0], label)
 
     def encode(self, x: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
         """x [B, *shape] in model units, label [B] -> mean and log variance of z1, [B, L]."""
-        h = self.encoder(self.spec.center(x), self._one_hot(label))
+        h = self._features(x, label)
         mean, log_sigma = jnp.split(self.posterior(h).astype(jnp.float32), 2, -1)
         return mean, 2 * log_sigma
 
@@ -199,6 +209,15 @@ class VAENetwork(nn.Module):
             mean, log_variance = network(latents[-1])
             latents.append(mean + jnp.exp(log_variance / 2) * own)
         return latents
+
+    def transform(
+        self, x: jax.Array, label: jax.Array, latents: Sequence[jax.Array]
+    ) -> tuple[Sequence[jax.Array], jax.Array]:
+        """Latents after the flow, and ln |det| of its Jacobian [..., B]: 0 where there is none."""
+        if not self.flow_steps:
+            return latents, jnp.zeros(latents[0].shape[:-1])
+        z, log_det = self.flow(latents[0], self._features(x, label))
+        return [z, *latents[1:]], log_det
 
     def log_posterior(
         self, x: jax.Array, label: jax.Array, latents: Sequence[jax.Array]
@@ -243,6 +262,9 @@ class VAENetwork(nn.Module):
         for network in self.upward:
             mean, log_variance = network(mean)
         return mean, log_variance
+
+    def _features(self, x: jax.Array, label: jax.Array) -> jax.Array:
+        return self.encoder(self.spec.center(x), self._one_hot(label))
 
     def _one_hot(self, label: jax.Array) -> jax.Array:
         return jax.nn.one_hot(label, self.num_classes)

@@ -1,0 +1,136 @@
+"""Inverse autoregressive flows, against autodiff and a density that is known."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_priors import EACH, batch, build
+
+from gen_jax.families.vae.flows import InverseAutoregressiveFlow
+from gen_jax.nn.masked import MaskedDense, masks
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    ("size", "hidden"), [(1, (3,)), (4, (7,)), (4, (2,)), (5, (6, 9)), (3, ())]
+)
+def test_output_i_depends_on_the_inputs_before_it(size, hidden):
+    layers = masks(size, hidden)
+    assert [mask.shape for mask in layers] == list(
+        zip((size, *hidden), (*hidden, size), strict=True)
+    )
+    reached = np.linalg.multi_dot(layers) if len(layers) > 1 else layers[0]
+    assert not np.tril(reached.T[None] if reached.ndim == 1 else reached, 0).any()
+    if all(width >= size for width in hidden):
+        assert (reached > 0).sum() == size * (size - 1) / 2
+
+
+def test_masked_dense_by_hand():
+    mask = np.float32([[1, 0], [1, 1], [0, 0]])
+    layer = MaskedDense(mask, "float32")
+    params = {"kernel": jnp.float32(RNG.normal(size=(3, 2))), "bias": jnp.float32([1, 2])}
+    x = np.float32(RNG.normal(size=(5, 3)))
+    expected = x @ (np.asarray(params["kernel"]) * mask) + [1, 2]
+    np.testing.assert_allclose(layer.apply({"params": params}, x), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_log_determinant_by_autodiff(size):
+    flow = InverseAutoregressiveFlow(3, (8, 6), "float32")
+    z, context = jnp.float32(RNG.normal(size=(2, 3, size))), jnp.float32(RNG.normal(size=(3, 5)))
+    params = flow.init(jax.random.key(0), z, context)
+    # Weights that are not small, so that a step changes much.
+    params = jax.tree.map(lambda x: x + 0.5 * jnp.float32(RNG.normal(size=x.shape)), params)
+    out, log_det = flow.apply(params, z, context)
+    assert out.shape == z.shape and np.abs(out - z).min() > 1e-3
+
+    def one(z, context):
+        return flow.apply(params, z[None], context[None])[0][0]
+
+    jacobians = jax.vmap(jax.vmap(jax.jacfwd(one)), (0, None))(z, context)
+    expected = np.linalg.slogdet(np.asarray(jacobians, np.float64))[1]
+    np.testing.assert_allclose(log_det, expected, rtol=1e-4, atol=1e-5)
+    # Two steps reach every input from every output; one step would not.
+    assert (np.abs(jacobians) > 1e-7).all()
+
+
+def test_the_context_reaches_every_output():
+    flow = InverseAutoregressiveFlow(1, (8,), "float32")
+    z, context = jnp.ones((1, 4)), jnp.ones((1, 5))
+    params = flow.init(jax.random.key(0), z, context)
+    gradient = jax.jacrev(lambda c: flow.apply(params, z, c)[0][0])(context)
+    assert (np.abs(gradient[:, 0]).max(1) > 0).all()
+
+
+@pytest.fixture(scope="module")
+def model():
+    family, given = build(flow_steps=2, flow_hidden=(8,)), batch()
+    params, extra = family.init(jax.random.key(0), given)
+    noise = lambda x: x + 0.3 * jnp.float32(RNG.normal(size=x.shape))  # noqa: E731
+    params["vae"]["flow"] = jax.tree.map(noise, params["vae"]["flow"])
+    # A posterior wider than the prior, so that the weights have no heavy tail.
+    posterior = params["vae"]["posterior"]
+    posterior["kernel"] *= 0.1
+    posterior["bias"] += jnp.array([0.0, 0.0, 0.7, 0.7])
+    return family, params, extra, given
+
+
+def test_the_density_of_a_draw_by_the_change_of_variables(model):
+    """Of the weights' log q(z|x), by numpy from the Gaussian and autodiff of the whole map."""
+    family, params, extra, given = model
+    terms = family.log_weights(params, extra, given, EACH, 3)
+    latents = family._posterior_samples(params, given, EACH, 3)
+    inputs = given["x"], given["label"]
+
+    def transform(z):
+        return family._apply("transform", params, *inputs, [z])[0][0]
+
+    z = transform(latents[0])
+    mean, log_variance = family._apply("encode", params, *inputs)
+    squares = np.square(latents[0] - mean) * np.exp(-log_variance)
+    log_q = -0.5 * (squares + log_variance + np.log(2 * np.pi)).sum(-1)
+    whole = jax.jacfwd(transform)(latents[0])  # [3, 6, 2, 3, 6, 2]
+    own = np.einsum("kbikbj->kbij", whole)
+    log_q -= np.linalg.slogdet(own)[1]
+    log_p = -0.5 * (np.square(z) + np.log(2 * np.pi)).sum(-1)
+    np.testing.assert_allclose(terms.log_ratio, log_p - log_q, rtol=1e-4, atol=1e-4)
+    decoded = family._log_likelihood(params, z, given)
+    np.testing.assert_allclose(terms.log_likelihood, decoded, rtol=1e-5)
+
+
+def test_importance_weights_are_of_one_likelihood(model):
+    """E[w] is p(x), which a large K finds, whether the posterior has a flow or not."""
+    family, params, extra, given = model
+    bare = build()
+    rest = {"vae": {k: v for k, v in params["vae"].items() if k != "flow"}}
+    found = []
+    for each_family, each_params in ((family, params), (bare, rest)):
+        log_w = each_family.log_weights(each_params, extra, given, EACH, 100_000).log_w
+        found.append(jax.nn.logsumexp(log_w, 0) - np.log(100_000))
+    np.testing.assert_allclose(found[0], found[1], atol=0.01)
+
+
+def test_estimators_agree_in_the_mean(model):
+    """DReG's gradient of the flow and the encoder is the bound's own in the mean."""
+    family, params, extra, given = model
+    def gradients(estimator):
+        changed = dataclasses.replace(family, estimator=estimator, importance_samples=3)
+
+        def one(key):
+            each = jax.random.split(key, 6)
+            loss = lambda p: changed.losses(("vae",), p, extra, given, each, 0)[0]["vae"]  # noqa: E731
+            grads = jax.grad(loss)(params)["vae"]
+            return jnp.concatenate(
+                [g.reshape(-1) for g in jax.tree.leaves((grads["flow"], grads["posterior"]))]
+            )
+
+        return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 4_000)))
+
+    standard, dreg = gradients("standard"), gradients("dreg")
+    error = np.sqrt((standard.var(0) + dreg.var(0)) / 4_000) + 1e-7
+    t = (standard.mean(0) - dreg.mean(0)) / error
+    assert np.abs(t).max() < 5 and np.square(t).mean() < 1.5
+    assert not np.allclose(standard[0], dreg[0])
