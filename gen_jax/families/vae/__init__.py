@@ -5,13 +5,16 @@ from ml_collections import ConfigDict
 from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
+from gen_jax.families.vae.adversarial import VAEGAN, Discriminator, FactorVAE
 from gen_jax.families.vae.family import VAE, PlainAutoencoder
 from gen_jax.families.vae.networks import ACTIVATIONS, NETWORKS, PRIORS, VAENetwork
 from gen_jax.families.vae.objectives import ESTIMATORS
-from gen_jax.families.vae.regularizers import REGULARIZERS
+from gen_jax.families.vae.regularizers import DECODER_PENALTIES, REGULARIZERS
 
 # What `build` gives, so that an error can say who has an ability.
-FAMILIES = (VAE, PlainAutoencoder)
+FAMILIES = (VAE, FactorVAE, VAEGAN, PlainAutoencoder)
+
+ADVERSARIES = {"factor": FactorVAE, "image": VAEGAN}
 
 
 def default_model() -> ConfigDict:
@@ -36,10 +39,16 @@ def default_model() -> ConfigDict:
     model.num_bounds = 1
     model.importance_samples = 1
     model.estimator = "auto"  # "analytic" KL where there is one, else "standard"; "stl", "dreg"
-    model.regularizer = "kl"  # or "capacity", "free_bits", "total_correlation", "mmd"
+    model.regularizer = "kl"  # or "capacity", "free_bits", "total_correlation", "mmd", "l2"
     model.target = 0.0  # nats: capacity's rate, or free bits of each latent
     model.beta = 1.0  # weight of the rate, or of what stands in its place
     model.beta_warmup_steps = 0  # linear from 0 to beta
+    # A second network: "factor" (of latents: FactorVAE) or "image" (VAE-GAN).
+    model.adversary = "none"
+    model.adversary_weight = 1.0  # gamma of the two papers
+    model.adversary_hidden = (256, 256)  # widths of a network like the encoder
+    model.decoder_penalty = "none"  # of a plain autoencoder: "weights" or "gradient"
+    model.decoder_penalty_weight = 1e-6
     model.dtype = "float32"  # of the networks' arithmetic; or "bfloat16"
     return model
 
@@ -56,6 +65,8 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
         ("prior", PRIORS),
         ("estimator", ("auto", "analytic", *ESTIMATORS)),
         ("regularizer", tuple(REGULARIZERS)),
+        ("adversary", ("none", *ADVERSARIES)),
+        ("decoder_penalty", ("none", *DECODER_PENALTIES)),
         ("dtype", ("float32", "bfloat16")),
     )
     for key, valid in choices:
@@ -67,11 +78,7 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
         raise UserError("model.conditional needs labels, and these data have none")
     estimator = _estimator(model)
     _check_prior(model, spec)
-    if model.regularizer != "kl" and estimator != "analytic":
-        raise UserError(
-            f"model.regularizer={model.regularizer!r} needs the closed-form KL: one layer, a "
-            "standard normal prior, importance_samples=1 and --config.model.estimator=auto"
-        )
+    _check_regularizers(model, estimator)
     options = {
         "gaussian": {"sigma": model.sigma or None},
         "discretized_logistic_mixture": {"components": model.likelihood_components},
@@ -92,19 +99,36 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
         prior=model.prior,
         prior_components=model.prior_components,
     )
+    parts = {
+        "spec": spec,
+        "network": network,
+        "likelihood": likelihood,
+        "beta": model.beta,
+        "regularizer": model.regularizer,
+        "target": model.target,
+    }
     if model.autoencoder:
-        return PlainAutoencoder(spec, network, likelihood)
-    return VAE(
-        spec,
-        network,
-        likelihood,
-        beta=model.beta,
+        return PlainAutoencoder(
+            **parts,
+            decoder_penalty=model.decoder_penalty,
+            decoder_penalty_weight=model.decoder_penalty_weight,
+        )
+    kind = VAE
+    if model.adversary != "none":
+        kind = ADVERSARIES[model.adversary]
+        # A discriminator of latents is dense, whatever the images are encoded by.
+        encoder, _ = NETWORKS["mlp" if kind is FactorVAE else model.network]
+        body = encoder(tuple(model.adversary_hidden), model.activation, model.dtype)
+        parts |= {
+            "discriminator": Discriminator(body),
+            "adversary_weight": model.adversary_weight,
+        }
+    return kind(
+        **parts,
         beta_warmup_steps=model.beta_warmup_steps,
         num_bounds=model.num_bounds,
         importance_samples=model.importance_samples,
         estimator=estimator,
-        regularizer=model.regularizer,
-        target=model.target,
     )
 
 
@@ -124,6 +148,25 @@ def _estimator(model: ConfigDict) -> str:
             "and importance_samples=1; use --config.model.estimator=standard"
         )
     return model.estimator
+
+
+def _check_regularizers(model: ConfigDict, estimator: str) -> None:
+    closed_form = (
+        "needs the closed-form KL: one layer without a flow, a standard normal prior, "
+        "importance_samples=1 and --config.model.estimator=auto"
+    )
+    if model.regularizer != "kl" and estimator != "analytic":
+        raise UserError(f"model.regularizer={model.regularizer!r} {closed_form}")
+    if model.adversary == "image" and estimator != "analytic":
+        raise UserError(f"model.adversary='image' {closed_form}")
+    if model.autoencoder and model.regularizer not in ("kl", "l2", "mmd"):
+        raise UserError("a plain autoencoder has no KL; use --config.model.regularizer=l2 or mmd")
+    if model.autoencoder and model.adversary != "none":
+        raise UserError("an adversary goes with a VAE; use --config.model.autoencoder=False")
+    if not model.autoencoder and model.decoder_penalty != "none":
+        raise UserError(
+            "model.decoder_penalty is of a plain autoencoder; use --config.model.autoencoder=True"
+        )
 
 
 def _check_prior(model: ConfigDict, spec: DataSpec) -> None:

@@ -12,22 +12,35 @@ from gen_jax.errors import UserError
 from gen_jax.families.base import Batch, Extra, LogWeights, Params, Posterior
 from gen_jax.families.vae import objectives
 from gen_jax.families.vae.networks import VAENetwork
-from gen_jax.families.vae.regularizers import REGULARIZERS, Settings
+from gen_jax.families.vae.regularizers import DECODER_PENALTIES, REGULARIZERS, Settings
 
 
 @dataclasses.dataclass(frozen=True)
 class PlainAutoencoder:
     """Encoder and decoder without noise and without KL: the loss is the distortion.
 
+    With a regulariser of the latents and a penalty of the decoder it is a regularised autoencoder
+    (Ghosh et al. 2020, arXiv 1903.12436, equation 11), or a Wasserstein autoencoder (`mmd`).
+
     Attributes:
       spec: the data.
       network: encoder and decoder.
       likelihood: p(x|z), whose negative logarithm is the distortion.
+      beta: weight of the regulariser.
+      regularizer: what is added to the distortion, a key of `REGULARIZERS`.
+      target: see `regularizers.Settings`.
+      decoder_penalty: a key of `DECODER_PENALTIES`, or "none".
+      decoder_penalty_weight: its weight.
     """
 
     spec: DataSpec
     network: VAENetwork
     likelihood: likelihoods.Likelihood
+    beta: float = 1.0
+    regularizer: str = "kl"
+    target: float = 0.0
+    decoder_penalty: str = "none"
+    decoder_penalty_weight: float = 0.0
 
     turns = (("vae",),)
 
@@ -54,9 +67,19 @@ class PlainAutoencoder:
         return {"vae": params}, {}
 
     def losses(self, turn, params, extra, batch, keys, step):
-        mean, _ = self.encode(params, extra, batch)
-        distortion = -self._log_likelihood(params, mean, batch).mean()
-        return {"vae": distortion}, extra, {"distortion": distortion}
+        z, log_variance = self.encode(params, extra, batch)
+        distortion = -self._log_likelihood(params, z, batch).mean()
+        without_kl = jnp.zeros_like(z)
+        loss = distortion + self.beta * self._regularize(without_kl, z, log_variance, z)
+        if self.decoder_penalty != "none":
+
+            def decode(z):
+                return self._apply("decode", params, z, batch["label"])
+
+            penalty = DECODER_PENALTIES[self.decoder_penalty]
+            value = penalty(params["vae"]["decoder"], decode, z, keys)
+            loss += self.decoder_penalty_weight * value
+        return {"vae": loss}, extra, {"distortion": distortion}
 
     def encode(self, params: Params, extra: Extra, batch: Batch) -> Posterior:
         return Posterior(*self._apply("encode", params, batch["x"], batch["label"]))
@@ -64,6 +87,10 @@ class PlainAutoencoder:
     def decode(self, params, extra, z, label=None):
         label = jnp.zeros(len(z), jnp.int32) if label is None else label
         return self.likelihood.mean(self._apply("decode", params, z, label))
+
+    def _regularize(self, kl, mean, log_variance, z) -> jax.Array:
+        settings = Settings(self.target, self.beta)
+        return REGULARIZERS[self.regularizer](kl, mean, log_variance, z, settings)
 
     def _log_likelihood(self, params: Params, z: jax.Array, batch: Batch) -> jax.Array:
         """log p(x|z) in nats: z [..., B, L] -> [..., B]."""
@@ -84,23 +111,17 @@ class VAE(PlainAutoencoder):
     2017, equation 4) and may be warmed up (Sønderby et al. 2016, arXiv 1602.02282, section 2.3).
 
     Attributes:
-      beta: weight of the rate.
       beta_warmup_steps: it rises linearly from 0 over so many steps; 0: at once.
       num_bounds: M, bounds that are averaged.
       importance_samples: K, samples of each.
-      estimator: "analytic" (closed-form KL), or a key of `objectives.ESTIMATORS`.
-      regularizer: what is added to the distortion, a key of `REGULARIZERS`; others than "kl" go
-        with the analytic estimator.
-      target: see `regularizers.Settings`.
+      estimator: "analytic" (closed-form KL), or a key of `objectives.ESTIMATORS`. Regularisers
+        other than "kl" go with the former.
     """
 
-    beta: float = 1.0
     beta_warmup_steps: int = 0
     num_bounds: int = 1
     importance_samples: int = 1
     estimator: str = "analytic"
-    regularizer: str = "kl"
-    target: float = 0.0
 
     @property
     def num_classes(self) -> int:
@@ -115,8 +136,12 @@ class VAE(PlainAutoencoder):
 
     def losses(self, turn, params, extra, batch, keys, step):
         """The negative bound in nats an example, with the ELBO's rate and distortion."""
-        warmup = jnp.minimum(1.0, (step + 1) / max(self.beta_warmup_steps, 1))
-        beta = self.beta * warmup
+        loss, metrics, _ = self._negative_bound(params, extra, batch, keys, step)
+        return {"vae": loss}, extra, metrics
+
+    def _negative_bound(self, params, extra, batch, keys, step):
+        """The loss, its metrics, and one draw of z1 for each example, [B, L]."""
+        beta = self._beta(step)
         keys = keys_lib.named(keys, "posterior")
         if self.estimator == "analytic":
             mean, log_variance = self.encode(params, extra, batch)
@@ -125,9 +150,8 @@ class VAE(PlainAutoencoder):
             each = likelihoods.gaussian_kl(mean[..., None], log_variance[..., None])
             rate = each.sum(-1).mean()
             distortion = -self._log_likelihood(params, z, batch).mean()
-            regularize = REGULARIZERS[self.regularizer]
-            settings = Settings(self.target, self.beta)
-            loss = distortion + beta * regularize(each, mean, log_variance, z[0], settings)
+            latents = [z]
+            loss = distortion + beta * self._regularize(each, mean, log_variance, z[0])
         else:
             num = self.num_bounds * self.importance_samples
             latents = self._posterior_samples(params, batch, keys, num)
@@ -143,7 +167,10 @@ class VAE(PlainAutoencoder):
             distortion = -terms.log_likelihood.mean()
             rate = -terms.log_ratio.mean() / jnp.maximum(beta, 1e-12)
         metrics = {"elbo": -(distortion + rate), "rate": rate, "distortion": distortion}
-        return {"vae": loss}, extra, metrics
+        return loss, metrics, latents[0][0]
+
+    def _beta(self, step: jax.Array) -> jax.Array:
+        return self.beta * jnp.minimum(1.0, (step + 1) / max(self.beta_warmup_steps, 1))
 
     def sample(self, params, extra, key, num, condition=None, temperature=1.0):
         """Decoded draws of the prior, whose standard deviations the temperature multiplies.

@@ -12,7 +12,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from gen_jax import keys as keys_lib
 from gen_jax import parallel
+from gen_jax.families.base import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,10 +92,39 @@ def mmd(kl, mean, log_variance, z, s: Settings):
     return (within - 2 * across).mean() + prior
 
 
+def l2(kl, mean, log_variance, z, s: Settings):
+    """|z|^2 / 2: the latents' part of the regularised autoencoder's loss.
+
+    Ghosh et al. 2020 (arXiv 1903.12436), equation 9.
+    """
+    return 0.5 * jnp.square(z).sum(-1).mean()
+
+
 REGULARIZERS: dict[str, Callable] = {
     "kl": kl,
     "capacity": capacity,
     "free_bits": free_bits,
     "total_correlation": total_correlation,
     "mmd": mmd,
+    "l2": l2,
 }
+
+
+def weights(decoder: Params, decode: Callable, z: jax.Array, keys: jax.Array) -> jax.Array:
+    """|theta|^2 of the decoder's parameters: Ghosh et al. 2020 (arXiv 1903.12436), RAE-L2."""
+    return sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(decoder))
+
+
+def gradient(decoder: Params, decode: Callable, z: jax.Array, keys: jax.Array) -> jax.Array:
+    """|dD/dz|^2, the squared Frobenius norm of the decoder's Jacobian: the same, RAE-GP.
+
+    Estimated without bias by the Jacobian's product with one standard normal vector for each
+    example.
+    """
+    out, pull_back = jax.vjp(decode, z)
+    noise = keys_lib.normal(keys_lib.named(keys, "decoder penalty"), out.shape[1:])
+    return jnp.square(pull_back(noise)[0]).sum(-1).mean()
+
+
+# What holds back the decoder of an autoencoder: `(its parameters, decode(z [B, L]), z, keys)`.
+DECODER_PENALTIES: dict[str, Callable] = {"weights": weights, "gradient": gradient}

@@ -116,6 +116,7 @@ def test_importance_weights_are_of_one_likelihood(model):
 def test_estimators_agree_in_the_mean(model):
     """DReG's gradient of the flow and the encoder is the bound's own in the mean."""
     family, params, extra, given = model
+
     def gradients(estimator):
         changed = dataclasses.replace(family, estimator=estimator, importance_samples=3)
 
