@@ -73,6 +73,9 @@ def default_config(family: str) -> ConfigDict:
     config.eval.importance_samples = 1_000
     config.eval.num_samples = 10_000  # generated, for the metrics that compare samples
     config.eval.mode_samples = 26_000  # generated, for the modes of stacked_mnist
+    # Of a Gaussian mixture fitted to the latents after training, which is then sampled from; 0: the
+    # model's own prior is.
+    config.eval.fitted_components = 0
     config.eval.judge = ""  # whose features are compared; "": the data's own
     config.eval.inception_weights = ""  # file, for judge "inception"
     config.eval.nearest_k = 5  # neighbours of precision, recall, density and coverage
@@ -190,14 +193,22 @@ def to_json(config: ConfigDict) -> str:
 
 
 def from_json(text: str) -> ConfigDict:
-    """The inverse of `to_json`; lists become tuples, as configs are written with tuples."""
+    """The inverse of `to_json`; lists become tuples, as configs are written with tuples.
+
+    Keys that an older version of the project did not know get their defaults.
+    """
 
     def tuples(value):
         if isinstance(value, dict):
             return {key: tuples(item) for key, item in value.items()}
         return tuple(value) if isinstance(value, list) else value
 
-    return ConfigDict(tuples(json.loads(text))).lock()
+    def fill(given: dict, defaults: dict) -> dict:
+        both = [k for k in given if isinstance(given[k], dict) and k in defaults]
+        return {**defaults, **given, **{key: fill(given[key], defaults[key]) for key in both}}
+
+    given = tuples(json.loads(text))
+    return ConfigDict(fill(given, default_config(given["family"]).to_dict())).lock()
 
 
 def difference(old: ConfigDict, new: ConfigDict) -> list[str]:

@@ -28,7 +28,7 @@ from gen_jax.data.batches import TrainBatches
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import fixed_keys
 from gen_jax.errors import UserError
-from gen_jax.evaluation import Metric, Subject
+from gen_jax.evaluation import Metric, Subject, fitted_prior
 from gen_jax.evaluation.alarms import find_alarms
 from gen_jax.families.base import Batch, Family
 from gen_jax.logs import MetricsWriter, Progress, print_table, read_metrics
@@ -89,7 +89,10 @@ class Experiment:
         params, extra = state.eval_params, state.extra
         if self.config.num_replicas > 1:
             params, extra = jax.tree.map(lambda x: x[replica], (params, extra))
-        return Subject(self.family, self.dataset.spec, params, extra)
+        subject = Subject(self.family, self.dataset.spec, params, extra)
+        if self.config.eval.fitted_components:
+            return fitted_prior.fit(subject, self.dataset, self.config.eval)
+        return subject
 
 
 def build(config: ConfigDict) -> Experiment:
@@ -135,7 +138,7 @@ def read_config(workdir: Path) -> ConfigDict:
         raise UserError(f"no run in {workdir} (no config.json); train one with --workdir={workdir}")
     try:
         return config_lib.from_json(path.read_text())
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, UserError) as error:
         raise UserError(f"{path} is damaged ({error}); restore it or remove {workdir}") from None
 
 

@@ -126,3 +126,12 @@ def test_autoencoder_trains_and_is_refused_what_it_lacks(tmp_path):
         run.evaluate("nll")
     with pytest.raises(gen_jax.UserError, match="PlainAutoencoder lacks"):
         run.sample(3)
+    # Unless a prior is fitted to its latents. (An older version's config does not have the key.)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"fitted_components": 0', '"fitted_components": 3'))
+    assert gen_jax.load(tmp_path).sample(3).shape == (3, 8, 8, 1)
+    config = json.loads(path.read_text())
+    del config["eval"]["fitted_components"]
+    path.write_text(json.dumps(config))
+    with pytest.raises(gen_jax.UserError, match="PlainAutoencoder lacks"):
+        gen_jax.load(tmp_path).sample(3)

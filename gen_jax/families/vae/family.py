@@ -81,8 +81,14 @@ class PlainAutoencoder:
             loss += self.decoder_penalty_weight * value
         return {"vae": loss}, extra, {"distortion": distortion}
 
+    @property
+    def num_classes(self) -> int:
+        return self.network.num_classes
+
     def encode(self, params: Params, extra: Extra, batch: Batch) -> Posterior:
-        return Posterior(*self._apply("encode", params, batch["x"], batch["label"]))
+        """A point: its log variance is minus infinity."""
+        mean, _ = self._apply("encode", params, batch["x"], batch["label"])
+        return Posterior(mean, jnp.full_like(mean, -jnp.inf))
 
     def decode(self, params, extra, z, label=None):
         label = jnp.zeros(len(z), jnp.int32) if label is None else label
@@ -130,7 +136,7 @@ class VAE(PlainAutoencoder):
 
     def encode(self, params, extra, batch):
         """q(z1|x); with a flow, where it takes the Gaussian's mean, and that one's variance."""
-        mean, log_variance = super().encode(params, extra, batch)
+        mean, log_variance = self._apply("encode", params, batch["x"], batch["label"])
         at = self._apply("transform", params, batch["x"], batch["label"], [mean])[0]
         return Posterior(at[0], log_variance)
 

@@ -1,0 +1,88 @@
+"""A mixture fitted to latents, whose shape is known: a planted mixture behind a linear map."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from gen_jax.data.sources import ArrayExamples, Dataset
+from gen_jax.data.spec import DataSpec
+from gen_jax.errors import UserError
+from gen_jax.evaluation import Subject, fitted_prior
+from gen_jax.families.base import Posterior
+
+RNG = np.random.default_rng(0)
+DIMS = 5
+SETTINGS = ConfigDict({"batch_size": 500, "num_examples": 7, "fitted_components": 2})
+COVARIANCE = np.array([[1.0, 0.7], [0.7, 1.0]])
+CENTERS = np.array([[-6.0, 1.0], [5.0, -2.0]])
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """x is its own code, but for noise; decoding adds the label."""
+
+    noise: float = 0.0
+    latent_dim: int = DIMS
+    num_classes = 0
+
+    def encode(self, params, extra, batch):
+        mean = batch["x"]
+        return Posterior(mean, jnp.full_like(mean, 2 * np.log(self.noise or 0.0 + 1e-30)))
+
+    def decode(self, params, extra, z, label=None):
+        return z if label is None else z + label[:, None]
+
+
+@pytest.fixture(scope="module")
+def planted():
+    which = RNG.random(4_000) < 0.25
+    plane = RNG.multivariate_normal([0, 0], COVARIANCE, 4_000) + CENTERS[which.astype(int)]
+    basis = np.linalg.qr(RNG.normal(size=(DIMS, 2)))[0].T
+    x = np.float32(plane @ basis + 10)
+    examples = ArrayExamples("train", x, np.zeros(len(x), np.int32))
+    return Dataset("planted", DataSpec("real", (DIMS,)), {"train": examples}), basis
+
+
+def fit(dataset, family):
+    return fitted_prior.fit(Subject(family, dataset.spec, {}, {}), dataset, SETTINGS)
+
+
+def test_samples_have_the_moments_of_the_data(planted):
+    dataset, basis = planted
+    subject = fit(dataset, Identity())
+    x = subject.sample(20_000, np.zeros(20_000, np.int32))
+    plane = (x - 10) @ basis.T
+    np.testing.assert_allclose(x, plane @ basis + 10, atol=0.05)
+    second = plane[:, 0] > 0
+    assert second.mean() == pytest.approx(0.25, abs=0.03)
+    for chosen, center in ((~second, CENTERS[0]), (second, CENTERS[1])):
+        np.testing.assert_allclose(plane[chosen].mean(0), center, atol=0.15)
+        np.testing.assert_allclose(np.cov(plane[chosen].T), COVARIANCE, atol=0.15)
+    again = subject.sample(5, np.zeros(5, np.int32))
+    np.testing.assert_array_equal(again, fit(dataset, Identity()).sample(5, np.zeros(5, np.int32)))
+    cold = subject.sample(50, np.zeros(50, np.int32), temperature=0.0)
+    assert len(np.unique(cold.round(3), axis=0)) == 2
+
+
+def test_it_is_fitted_to_draws_of_the_posterior(planted):
+    dataset, basis = planted
+    x = fit(dataset, Identity(noise=2.0)).sample(20_000, np.zeros(20_000, np.int32))
+    null = np.linalg.svd(basis)[2][2:]
+    np.testing.assert_allclose((x @ null.T).std(0), 2, rtol=0.05)
+
+
+def test_the_label_reaches_the_decoder_and_all_else_is_the_models_own(planted):
+    subject = fit(planted[0], Identity())
+    zero, one = (subject.sample(3, np.full(3, label)) for label in (0, 1))
+    np.testing.assert_allclose(one, zero + 1, rtol=1e-5)
+    assert subject.family.latent_dim == DIMS and subject.family.num_classes == 0
+    x = jnp.ones((2, DIMS))
+    np.testing.assert_array_equal(subject.encode({"x": x, "label": None}).mean, x)
+
+
+def test_a_model_without_latents_is_refused(planted):
+    with pytest.raises(UserError, match="fitted_components needs decode and encode"):
+        fitted_prior.fit(Subject(object(), planted[0].spec, {}, {}), planted[0], SETTINGS)
