@@ -9,6 +9,7 @@ from gen_jax import families, parallel
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families.vae.regularizers import (
+    DECODER_PENALTIES,
     REGULARIZERS,
     Settings,
     estimated_total_correlation,
@@ -124,6 +125,50 @@ def test_it_is_in_the_loss():
     assert found["kl"] == pytest.approx(5 * float(metrics["rate"][0]), rel=1e-4)
     assert found["capacity"] == pytest.approx(5 * abs(float(metrics["rate"][0]) - 0.7), rel=1e-4)
     assert len({round(value, 5) for value in found.values()}) == len(REGULARIZERS)
+
+
+def test_the_penalties_of_a_decoder_by_hand():
+    decoder = {"a": jnp.float32(RNG.normal(size=(2, 3))), "b": jnp.float32([1, 2, 3])}
+    found = DECODER_PENALTIES["weights"](decoder, None, None, None)
+    assert found == pytest.approx(np.square(decoder["a"]).sum() + 14, rel=1e-5)
+    z = jnp.float32(RNG.normal(size=(4, 2)))
+
+    def decode(z):
+        return jnp.sin(z @ decoder["a"])[..., None]
+
+    jacobians = np.cos(z @ decoder["a"])[:, None] * np.asarray(decoder["a"])
+    expected = np.square(jacobians).sum((1, 2)).mean()
+    streams = jax.random.split(jax.random.key(0), (20_000, 4))
+    draws = jax.vmap(lambda keys: DECODER_PENALTIES["gradient"](decoder, decode, z, keys))(streams)
+    assert abs(draws.mean() - expected) < 4 * draws.std() / len(draws) ** 0.5
+
+
+def test_a_regularised_autoencoders_loss():
+    """Distortion + beta |z|^2 / 2 + lambda |theta|^2, with z the mean: there is no noise."""
+    spec = DataSpec("binary", (4, 4, 1), levels=2)
+    model = families.default_model("vae")
+    model.update(hidden=(8,), latent_dim=2, autoencoder=True, beta=0.3, regularizer="l2")
+    model.update(decoder_penalty="weights", decoder_penalty_weight=0.01)
+    family = families.build("vae", model, spec)
+    x = jnp.float32(RNG.integers(0, 2, (6, 4, 4, 1)))
+    batch = {"x": x, "label": jnp.zeros(6, jnp.int32)}
+    params, extra = family.init(jax.random.key(0), batch)
+    run = lambda b: family.losses(("vae",), params, extra, b, None, 0)  # noqa: E731
+    losses, _, metrics = on_devices(run, batch)
+    z = np.asarray(family.encode(params, extra, batch).mean)
+    decoder = sum(np.square(leaf).sum() for leaf in jax.tree.leaves(params["vae"]["decoder"]))
+    expected = 0.3 * np.square(z).sum(1).mean() / 2 + 0.01 * decoder
+    found = float(losses["vae"][0] - metrics["distortion"][0])
+    assert found == pytest.approx(expected, rel=1e-4)
+    assert not np.isfinite(family.encode(params, extra, batch).log_variance).any()
+    for changes, word in (
+        ({"regularizer": "free_bits"}, "regularizer=l2 or mmd"),
+        ({"autoencoder": False, "decoder_penalty": "gradient"}, "autoencoder=True"),
+    ):
+        wrong = model.copy_and_resolve_references()
+        wrong.update(changes)
+        with pytest.raises(UserError, match=word):
+            families.build("vae", wrong, spec)
 
 
 def test_they_need_the_closed_form():
