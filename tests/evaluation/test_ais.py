@@ -91,5 +91,7 @@ def test_several_layers_are_refused():
     model = families.default_model("vae")
     model.update(hidden=(), likelihood="gaussian", upper_latent_dims=(2,))
     family = families.build("vae", model, spec)
-    with pytest.raises(UserError, match="this model has 2; leave out the metrics ais and bdmc"):
+    with pytest.raises(UserError, match="this model has 2; leave out these metrics"):
         family.prior_samples({}, {}, {}, None, 3)
+    with pytest.raises(UserError, match="rate_distortion and amortization move one layer"):
+        family.log_prior({}, {}, {}, None)

@@ -150,16 +150,13 @@ class VAE(PlainAutoencoder):
         return self.decode(params, extra, z, label)
 
     def prior_samples(self, params, extra, batch, keys, num) -> jax.Array:
-        if self.network.upper:
-            raise UserError(
-                "annealing moves one layer of latents, and this model has "
-                f"{len(self.network.latent_dims)}; leave out the metrics ais and bdmc"
-            )
+        self._require_one_layer()
         each = jax.vmap(lambda i: keys_lib.fold(keys, i))(jnp.arange(num))
         draw = lambda k: self._apply("sample_prior", params, k, batch["label"], 1.0)  # noqa: E731
         return jax.vmap(draw)(each)
 
     def log_prior(self, params, extra, batch, z) -> jax.Array:
+        self._require_one_layer()
         return self._apply("log_prior", params, [z], batch["label"])[0]
 
     def log_likelihood(self, params, extra, batch, z) -> jax.Array:
@@ -169,6 +166,13 @@ class VAE(PlainAutoencoder):
         z = self.prior_samples(params, extra, batch, keys_lib.named(keys, "z"), 1)[0]
         outputs = self._apply("decode", params, z, batch["label"])
         return self.likelihood.sample(outputs, keys_lib.named(keys, "x")), z
+
+    def _require_one_layer(self) -> None:
+        if self.network.upper:
+            raise UserError(
+                "ais, bdmc, rate_distortion and amortization move one layer of latents, and this "
+                f"model has {len(self.network.latent_dims)}; leave out these metrics"
+            )
 
     def log_weights(self, params, extra, batch, keys, num_samples) -> LogWeights:
         latents = self._posterior_samples(params, batch, keys, num_samples)
