@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from linear import DIM, SIGMA, decoder, posterior
@@ -64,6 +65,29 @@ def test_rate_and_distortion_together_are_the_bound_at_beta_one(linear, found):
     for steps, tolerance in ((8, 5.0), (2_000, 0.06)):
         total = sum(values[:, BETAS.index(1.0)].mean() for values in found[steps])
         assert expected - 0.06 < total < expected + tolerance
+
+
+def test_points_from_the_path_by_hand(linear, monkeypatch):
+    """One chain of each example is drawn by its weight; the path is made up."""
+    subject, examples, _ = linear
+    rng, numbers = np.random.default_rng(0), {}
+
+    def made_up(log_prior, log_likelihood, start, keys, betas):
+        numbers["betas"] = betas
+        shape = (len(betas), *start.shape[:2])
+        numbers["path"] = ais.Path(*(jnp.float32(rng.normal(size=shape)) for _ in range(2)))
+        return numbers["path"]
+
+    monkeypatch.setattr(ais, "anneal", made_up)
+    rates, distortions = points(subject, examples, 7)  # ragged: the last batch is of 10
+    for column, beta in enumerate(BETAS):
+        at = numbers["betas"].tolist().index(beta)
+        w, log_likelihood = (np.float64(each[at]) for each in numbers["path"])
+        w = np.exp(w)
+        distortion = -(w * log_likelihood).sum(0) / w.sum(0)
+        np.testing.assert_allclose(distortions[-10:, column], distortion, rtol=1e-4)
+        rate = -np.log(w.mean(0)) - beta * distortion
+        np.testing.assert_allclose(rates[-10:, column], rate, rtol=1e-4, atol=1e-5)
 
 
 def test_a_short_path_errs_above_the_curve(exact, found):
