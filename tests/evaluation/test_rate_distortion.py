@@ -75,14 +75,14 @@ def test_points_from_the_path_by_hand(linear, monkeypatch):
     def made_up(log_prior, log_likelihood, start, keys, betas):
         numbers["betas"] = betas
         shape = (len(betas), *start.shape[:2])
-        numbers["path"] = ais.Path(*(jnp.float32(rng.normal(size=shape)) for _ in range(2)))
-        return numbers["path"]
+        numbers["path"] = rng.normal(size=(2, *shape))
+        return ais.Path(*jnp.float32(numbers["path"]))
 
     monkeypatch.setattr(ais, "anneal", made_up)
     rates, distortions = points(subject, examples, 7)  # ragged: the last batch is of 10
     for column, beta in enumerate(BETAS):
         at = numbers["betas"].tolist().index(beta)
-        w, log_likelihood = (np.float64(each[at]) for each in numbers["path"])
+        w, log_likelihood = numbers["path"][:, at]
         w = np.exp(w)
         distortion = -(w * log_likelihood).sum(0) / w.sum(0)
         np.testing.assert_allclose(distortions[-10:, column], distortion, rtol=1e-4)
