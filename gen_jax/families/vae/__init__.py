@@ -28,6 +28,7 @@ def default_model() -> ConfigDict:
     model.likelihood = "bernoulli"
     model.likelihood_components = 10  # of discretized_logistic_mixture
     model.sigma = 0.0  # Gaussian likelihood: its standard deviation; 0: learned
+    model.optimal_sigma = False  # Gaussian likelihood: the one that fits each batch best
     model.conditional = False  # encoder and decoder are given the label
     model.autoencoder = False  # no noise and no KL: a plain autoencoder
     # The bound: the mean of num_bounds (M) bounds of importance_samples (K) each.
@@ -70,8 +71,10 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
             f"model.regularizer={model.regularizer!r} needs the closed-form KL: one layer, a "
             "standard normal prior, importance_samples=1 and --config.model.estimator=auto"
         )
+    _check_sigma(model)
+    # An optimal sigma is estimated as training goes; 1 stands for it until then.
     options = {
-        "gaussian": {"sigma": model.sigma or None},
+        "gaussian": {"sigma": 1.0 if model.optimal_sigma else model.sigma or None},
         "discretized_logistic_mixture": {"components": model.likelihood_components},
     }.get(model.likelihood, {})
     likelihood = likelihoods.make(model.likelihood, spec, **options)
@@ -89,11 +92,12 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
         prior_components=model.prior_components,
     )
     if model.autoencoder:
-        return PlainAutoencoder(spec, network, likelihood)
+        return PlainAutoencoder(spec, network, likelihood, model.optimal_sigma)
     return VAE(
         spec,
         network,
         likelihood,
+        optimal_sigma=model.optimal_sigma,
         beta=model.beta,
         beta_warmup_steps=model.beta_warmup_steps,
         num_bounds=model.num_bounds,
@@ -119,6 +123,20 @@ def _estimator(model: ConfigDict) -> str:
             "importance_samples=1; use --config.model.estimator=standard"
         )
     return model.estimator
+
+
+def _check_sigma(model: ConfigDict) -> None:
+    if not model.optimal_sigma:
+        return
+    if model.likelihood != "gaussian":
+        raise UserError("model.optimal_sigma needs --config.model.likelihood=gaussian")
+    if model.sigma:
+        raise UserError("model.optimal_sigma estimates sigma; use --config.model.sigma=0")
+    if model.importance_samples != 1:
+        raise UserError(
+            "model.optimal_sigma is the best of the ELBO, not of the IWAE's bound; use "
+            "--config.model.importance_samples=1"
+        )
 
 
 def _check_prior(model: ConfigDict, spec: DataSpec) -> None:
