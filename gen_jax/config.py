@@ -80,6 +80,7 @@ def default_config(family: str) -> ConfigDict:
     config.eval.inception_weights = ""  # file, for judge "inception"
     config.eval.nearest_k = 5  # neighbours of precision, recall, density and coverage
     config.eval.ais_steps = 1_000  # temperatures
+    config.eval.amortization_steps = 500  # of the search for each example's best posterior
     config.eval.num_examples = 0  # first examples of the split; 0: all of it
 
     config.model = families.default_model(family)
@@ -93,6 +94,7 @@ def shrink(config: ConfigDict) -> None:
     config.data.num_validation = 32
     config.eval.batch_size = config.eval.num_examples = 32
     config.eval.importance_samples = config.eval.ais_steps = 16
+    config.eval.amortization_steps = 16
     config.eval.num_samples = config.eval.mode_samples = 64
 
 

@@ -300,7 +300,7 @@ class Gaussian:
     """
 
     shape: tuple[int, ...]
-    sigma: float | None = None
+    sigma: float | jax.Array | None = None
 
     @property
     def num_params(self) -> int:
@@ -309,7 +309,7 @@ class Gaussian:
     def _log_variance(self, params: jax.Array) -> jax.Array:
         if self.sigma is None:
             return params[..., 1].astype(jnp.float32)
-        return jnp.full((), 2 * math.log(self.sigma), jnp.float32)
+        return 2 * jnp.log(jnp.float32(self.sigma))
 
     def log_prob(self, params: jax.Array, x: jax.Array) -> jax.Array:
         log_variance = self._log_variance(params)

@@ -98,6 +98,43 @@ def curves(rows: list[dict]) -> bytes:
     return _png(figure)
 
 
+def rate_distortion(runs: dict[str, dict[str, np.ndarray]], title: str) -> np.ndarray:
+    """Runs in the plane of distortion and rate, by name, each with a "curve", a "point" or both.
+
+    A curve is [P, 3], its rows (distortion, rate, beta), and a point is [2], both in nats. Along
+    a grey line the negative ELBO, their sum, is what it is where the line meets the axis below.
+    """
+    figure, axes = _figure(7.2, 4.8)
+    import matplotlib
+
+    colors = matplotlib.colormaps["viridis"](np.linspace(0.1, 0.85, len(runs)))
+    curves = [run["curve"] for run in runs.values() if "curve" in run]
+    for (name, run), color in zip(runs.items(), colors, strict=True):
+        axes.plot([], [], "o", ms=7, color=color, label=name)
+        if "curve" in run:
+            axes.plot(*run["curve"][:, :2].T, "-o", ms=3, lw=1.4, color=color)
+        if "point" in run:
+            axes.plot(*run["point"], "o", ms=9, color=color, mec="white", mew=1.4, zorder=3)
+    # Below the curve, as a run's own point lies above it.
+    soft = {"fontsize": 8, "color": "#59636e", "ha": "right", "va": "top"}
+    for *at, beta in curves[0] if curves else ():
+        axes.annotate(f"β = {beta:g}", at, (-4, -3), textcoords="offset points", **soft)
+    axes.margins(0.1)
+    axes.set_ylim(bottom=0)
+    (left, right), (_, high) = axes.get_xlim(), axes.get_ylim()
+    step = np.diff(axes.get_xticks()[:2]).item()
+    for level in np.arange(left // step * step, right + high, step):
+        axes.plot([level, level - high], [0, high], color="#e4e8ec", lw=0.8, zorder=0)
+    axes.set(xlim=(left, right), ylim=(0, high))
+    axes.set_xlabel("distortion (nats)", fontsize=9)
+    axes.set_ylabel("rate (nats)", fontsize=9)
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
+    return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
+
+
 def save_png(path: Path, picture: np.ndarray) -> Path:
     """Writes a picture, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,16 @@ from ml_collections import ConfigDict
 
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
-from gen_jax.evaluation import ais, classification, collapse, discriminator, fidelity, likelihood
+from gen_jax.evaluation import (
+    ais,
+    amortization,
+    classification,
+    collapse,
+    discriminator,
+    fidelity,
+    likelihood,
+    rate_distortion,
+)
 from gen_jax.evaluation.metric import Metric
 from gen_jax.evaluation.subject import Subject
 
@@ -19,6 +28,8 @@ METRICS = {
     "active_units": likelihood.active_units,
     "ais": ais.ais,
     "bdmc": ais.bdmc,
+    "rate_distortion": rate_distortion.rate_distortion,
+    "amortization": amortization.amortization,
     "mse": likelihood.mse,
     "accuracy": classification.accuracy,
     "discriminator": discriminator.discriminator,

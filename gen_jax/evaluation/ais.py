@@ -5,6 +5,7 @@ the reverse chain, whose estimate is an upper bound, on data that the model itse
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +54,8 @@ def bdmc(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -
 
 def _forward(family, params, extra, batch, keys, steps):
     start = family.prior_samples(params, extra, batch, keys_lib.named(keys, "start"), CHAINS)
-    return anneal(*_targets(family, params, extra, batch), start, keys, steps).T
+    betas = temperatures(steps)
+    return anneal(*targets(family, params, extra, batch), start, keys, betas).log_w[-1].T
 
 
 def _both(family, params, extra, batch, keys, steps):
@@ -61,12 +63,14 @@ def _both(family, params, extra, batch, keys, steps):
     batch = batch | {"x": x}
     # One draw of the posterior is known, so all reverse chains start at it and differ after.
     start = jnp.broadcast_to(z, (CHAINS, *z.shape))
-    targets, own = _targets(family, params, extra, batch), keys_lib.named(keys, "reverse")
-    backward = anneal(*targets, start, own, steps, reverse=True)
-    return _forward(family, params, extra, batch, keys, steps), backward.T
+    own, falling = keys_lib.named(keys, "reverse"), temperatures(steps)[::-1]
+    backward = anneal(*targets(family, params, extra, batch), start, own, falling)
+    return _forward(family, params, extra, batch, keys, steps), backward.log_w[-1].T
 
 
-def _targets(family, params, extra, batch) -> tuple[Callable, Callable]:
+def targets(family, params, extra, batch) -> tuple[Callable, Callable]:
+    """log p(z) and log p(x|z) as functions of z alone."""
+
     def log_prior(z):
         return family.log_prior(params, extra, batch, z)
 
@@ -76,10 +80,22 @@ def _targets(family, params, extra, batch) -> tuple[Callable, Callable]:
     return log_prior, log_likelihood
 
 
-def temperatures(num_steps: int) -> jax.Array:
+def temperatures(num_steps: int) -> np.ndarray:
     """Rising from 0 to 1 along a sigmoid, [num_steps + 1] (Wu et al. 2017, section 4.1)."""
-    curve = jax.nn.sigmoid(jnp.linspace(-4.0, 4.0, num_steps + 1))
+    curve = 1 / (1 + np.exp(-np.linspace(-4.0, 4.0, num_steps + 1)))
     return (curve - curve[0]) / (curve[-1] - curve[0])
+
+
+class Path(NamedTuple):
+    """Chains at each of T + 1 temperatures, [T + 1, K, B] in nats.
+
+    Attributes:
+      log_w: log weights so far.
+      log_likelihood: log p(x|z) of the states that they weigh.
+    """
+
+    log_w: jax.Array
+    log_likelihood: jax.Array
 
 
 def anneal(
@@ -87,30 +103,29 @@ def anneal(
     log_likelihood: Callable,
     start: jax.Array,
     keys: jax.Array,
-    num_steps: int,
-    reverse: bool = False,
-) -> jax.Array:
-    """Log weights of chains between the prior and the posterior: [K, B] in nats.
+    betas: np.ndarray,
+) -> Path:
+    """Chains between the prior and the posterior, p(z) p(x|z)^beta.
 
     Args:
       log_prior: z [K, B, L] -> [K, B].
       log_likelihood: z [K, B, L] -> [K, B].
-      start: exact draws of the prior, or of the posterior if `reverse`, [K, B, L].
+      start: exact draws at the first temperature, [K, B, L].
       keys: one for each example, [B].
-      num_steps: temperatures.
-      reverse: from the posterior down to the prior.
+      betas: inverse temperatures [T + 1], rising, or falling for reverse chains.
 
     Returns:
-      log w, of which E[w] = p(x); of reverse chains E[w] = 1 / p(x). So the log of the mean weight
-      is a lower bound on log p(x) in expectation, and minus that of reverse chains an upper one.
+      the path. Its last w has E[w] = p(x) if betas rise from 0 to 1, and E[w] = 1 / p(x) if they
+      fall. So the log of the mean weight is a lower bound on log p(x) in expectation, and minus
+      that of reverse chains an upper one.
     """
-    betas = temperatures(num_steps)
-    betas = betas[::-1] if reverse else betas
 
     def step(carry, inputs):
         z, log_w, step_size = carry
         index, old, new = inputs
-        log_w += (new - old) * log_likelihood(z)
+        likelihood = log_likelihood(z)
+        here = Path(log_w, likelihood)
+        log_w += (new - old) * likelihood
 
         def log_density(z):
             return log_prior(z) + new * log_likelihood(z)
@@ -118,12 +133,14 @@ def anneal(
         z, accepted = _hamiltonian(log_density, z, step_size, keys_lib.fold(keys, index))
         # Wu et al.: each chain's step grows when its proposals are taken, else it shrinks.
         factor = jnp.where(accepted, 1.02, 1.02 ** (-ACCEPTANCE / (1 - ACCEPTANCE)))
-        return (z, log_w, jnp.clip(step_size * factor, 1e-4, 1.0)), None
+        return (z, log_w, jnp.clip(step_size * factor, 1e-4, 1.0)), here
 
     zeros = jnp.zeros(start.shape[:2])
-    inputs = (jnp.arange(num_steps), betas[:-1], betas[1:])
-    (_, log_w, _), _ = jax.lax.scan(step, (start, zeros, zeros + 0.1), inputs)
-    return log_w
+    betas = jnp.asarray(betas, jnp.float32)
+    inputs = (jnp.arange(len(betas) - 1), betas[:-1], betas[1:])
+    (z, log_w, _), path = jax.lax.scan(step, (start, zeros, zeros + 0.1), inputs)
+    last = Path(log_w, log_likelihood(z))
+    return jax.tree.map(lambda some, end: jnp.concatenate([some, end[None]]), path, last)
 
 
 def _hamiltonian(

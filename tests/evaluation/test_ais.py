@@ -54,6 +54,27 @@ def test_more_temperatures_close_in_on_the_exact_likelihood(linear):
     assert found[2] == pytest.approx(exact, abs=0.05)
 
 
+def test_weights_are_the_path_of_the_likelihood():
+    """From p(z) to p(z) p(x|z)^beta the weights are products of p(x|z)^(step of beta)."""
+    each = keys.per_example(keys.stream(0, "test"), jnp.arange(5))
+    start = jnp.float32(RNG.normal(size=(3, 5, 2)))
+    betas = np.array([0.0, 0.1, 0.15, 0.4, 2.0])
+
+    def log_prior(z):
+        return -0.5 * jnp.square(z).sum(-1)
+
+    def log_likelihood(z):
+        return -jnp.square(z - 1).sum(-1)
+
+    path = jax.jit(lambda z: ais.anneal(log_prior, log_likelihood, z, each, betas))(start)
+    assert path.log_w.shape == path.log_likelihood.shape == (5, 3, 5)
+    np.testing.assert_allclose(path.log_likelihood[0], log_likelihood(start), rtol=1e-5)
+    assert (path.log_w[0] == 0).all()
+    grown = np.cumsum(np.diff(betas)[:, None, None] * path.log_likelihood[:-1], 0)
+    np.testing.assert_allclose(path.log_w[1:], grown, rtol=1e-4)
+    assert np.abs(np.diff(path.log_likelihood, axis=0)).max() > 0.1  # the chains do move
+
+
 def test_the_two_sides_hold_the_truth_between_them(linear):
     subject, dataset, _ = linear
     gaps = []
@@ -91,5 +112,7 @@ def test_several_layers_are_refused():
     model = families.default_model("vae")
     model.update(hidden=(), likelihood="gaussian", upper_latent_dims=(2,))
     family = families.build("vae", model, spec)
-    with pytest.raises(UserError, match="this model has 2; leave out the metrics ais and bdmc"):
+    with pytest.raises(UserError, match="this model has 2; leave out these metrics"):
         family.prior_samples({}, {}, {}, None, 3)
+    with pytest.raises(UserError, match="rate_distortion and amortization move one layer"):
+        family.log_prior({}, {}, {}, None)

@@ -6,18 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from linear import DIM, SIGMA, decoder
 from ml_collections import ConfigDict
 from scipy import stats
 
-from gen_jax import evaluation, families, keys
+from gen_jax import evaluation, keys
 from gen_jax.data.sources import ArrayExamples, Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Subject, likelihood
 from gen_jax.families.base import LogWeights
-
-SIGMA = 0.5
-DIM = 6
 
 
 def settings(**changes) -> ConfigDict:
@@ -31,34 +29,6 @@ def settings(**changes) -> ConfigDict:
 def evaluate(subject, examples, *names):
     dataset = Dataset("given", subject.spec, {"test": examples})
     return evaluation.evaluate(subject, dataset, "test", names, settings())
-
-
-@pytest.fixture(scope="module")
-def linear():
-    """A linear VAE with random weights: x = W z + b + sigma e, so p(x) is Gaussian and known."""
-    spec = DataSpec("real", (DIM,))
-    model = families.default_model("vae")
-    model.update(hidden=(), latent_dim=3, likelihood="gaussian", sigma=SIGMA)
-    family = families.build("vae", model, spec)
-    zeros = {"x": jnp.zeros((1, DIM)), "label": jnp.zeros(1, jnp.int32)}
-    params, extra = family.init(jax.random.key(0), zeros)
-    rng = np.random.default_rng(0)
-    # A decoder that uses its latents, and an encoder near the exact posterior but off it.
-    weights, bias = rng.normal(size=(3, DIM)) * 0.6, rng.normal(size=DIM)
-    precision = np.eye(3) + weights @ weights.T / SIGMA**2
-    encoder = np.linalg.solve(precision, weights).T / SIGMA**2
-    log_sigma = -0.5 * np.log(np.diag(precision)) + 0.1
-    network = params["vae"]
-    network["decoder"]["output"] = {"kernel": jnp.float32(weights), "bias": jnp.float32(bias)}
-    network["posterior"] = {
-        "kernel": jnp.float32(np.concatenate([encoder, np.zeros((DIM, 3))], 1)),
-        "bias": jnp.float32(np.concatenate([-bias @ encoder + 0.05, log_sigma])),
-    }
-    cov = weights.T @ weights + SIGMA**2 * np.eye(DIM)
-    exact = stats.multivariate_normal(bias, cov)
-    x = exact.rvs(301, random_state=1).astype(np.float32)
-    examples = ArrayExamples("test", x, np.zeros(len(x), np.int32))
-    return Subject(family, spec, params, extra), examples, exact.logpdf(x)
 
 
 def test_bounds_rise_to_the_exact_likelihood(linear):
@@ -96,8 +66,7 @@ def test_rate_and_distortion_are_the_closed_forms(linear):
     )
     variance = np.exp(log_variance)
     rate = 0.5 * (mean**2 + variance - log_variance - 1).sum(-1)
-    weights = np.asarray(subject.params["vae"]["decoder"]["output"]["kernel"])
-    bias = np.asarray(subject.params["vae"]["decoder"]["output"]["bias"])
+    weights, bias = decoder(subject)
     residual = examples.arrays()["x"] - mean @ weights - bias
     spread = (variance @ weights**2).sum(-1)
     distortion = 0.5 * ((residual**2).sum(-1) + spread) / SIGMA**2 + 0.5 * DIM * np.log(

@@ -33,6 +33,7 @@ def default_model() -> ConfigDict:
     model.likelihood = "bernoulli"
     model.likelihood_components = 10  # of discretized_logistic_mixture
     model.sigma = 0.0  # Gaussian likelihood: its standard deviation; 0: learned
+    model.optimal_sigma = False  # Gaussian likelihood: the one that fits each batch best
     model.conditional = False  # encoder and decoder are given the label
     model.autoencoder = False  # no noise and no KL: a plain autoencoder
     # The bound: the mean of num_bounds (M) bounds of importance_samples (K) each.
@@ -79,8 +80,10 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
     estimator = _estimator(model)
     _check_prior(model, spec)
     _check_regularizers(model, estimator)
+    _check_sigma(model)
+    # An optimal sigma is estimated as training goes; 1 stands for it until then.
     options = {
-        "gaussian": {"sigma": model.sigma or None},
+        "gaussian": {"sigma": 1.0 if model.optimal_sigma else model.sigma or None},
         "discretized_logistic_mixture": {"components": model.likelihood_components},
     }.get(model.likelihood, {})
     likelihood = likelihoods.make(model.likelihood, spec, **options)
@@ -106,6 +109,7 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
         "beta": model.beta,
         "regularizer": model.regularizer,
         "target": model.target,
+        "optimal_sigma": model.optimal_sigma,
     }
     if model.autoencoder:
         return PlainAutoencoder(
@@ -166,6 +170,20 @@ def _check_regularizers(model: ConfigDict, estimator: str) -> None:
     if not model.autoencoder and model.decoder_penalty != "none":
         raise UserError(
             "model.decoder_penalty is of a plain autoencoder; use --config.model.autoencoder=True"
+        )
+
+
+def _check_sigma(model: ConfigDict) -> None:
+    if not model.optimal_sigma:
+        return
+    if model.likelihood != "gaussian":
+        raise UserError("model.optimal_sigma needs --config.model.likelihood=gaussian")
+    if model.sigma:
+        raise UserError("model.optimal_sigma estimates sigma; use --config.model.sigma=0")
+    if model.importance_samples != 1:
+        raise UserError(
+            "model.optimal_sigma is the best of the ELBO, not of the IWAE's bound; use "
+            "--config.model.importance_samples=1"
         )
 
 

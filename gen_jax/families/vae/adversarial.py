@@ -66,7 +66,7 @@ class FactorVAE(AdversarialVAE):
         return jnp.zeros((len(batch["x"]), self.latent_dim))
 
     def losses(self, turn, params, extra, batch, keys, step):
-        loss, metrics, z = self._negative_bound(params, extra, batch, keys, step)
+        loss, extra, metrics, z = self._negative_bound(params, extra, batch, keys, step)
         _, logits = self._judge(params, jnp.concatenate([z, permute_dims(z, keys)]))
         joint, permuted = jnp.split(logits, 2)
         total_correlation = joint.mean()
@@ -99,7 +99,7 @@ class VAEGAN(AdversarialVAE):
         return self.spec.center(batch["x"])
 
     def losses(self, turn, params, extra, batch, keys, step):
-        _, metrics, z = self._negative_bound(params, extra, batch, keys, step)
+        _, extra, metrics, z = self._negative_bound(params, extra, batch, keys, step)
         mean, log_variance = self.encode(params, extra, batch)
         rate = likelihoods.gaussian_kl(mean, log_variance).mean()
         prior = self._apply(

@@ -6,13 +6,16 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
-from gen_jax import likelihoods
+from gen_jax import likelihoods, parallel
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families.base import Batch, Extra, LogWeights, Params, Posterior
 from gen_jax.families.vae import objectives
 from gen_jax.families.vae.networks import VAENetwork
 from gen_jax.families.vae.regularizers import DECODER_PENALTIES, REGULARIZERS, Settings
+
+VARIANCE_DECAY = 0.99  # of the moving average of an optimal sigma, a step
+MIN_VARIANCE = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +29,8 @@ class PlainAutoencoder:
       spec: the data.
       network: encoder and decoder.
       likelihood: p(x|z), whose negative logarithm is the distortion.
+      optimal_sigma: the Gaussian likelihood's sigma is what fits each batch best (Rybkin et al.
+        2021, arXiv 2006.13202), after training the moving average of it in `extra`.
       beta: weight of the regulariser.
       regularizer: what is added to the distortion, a key of `REGULARIZERS`.
       target: see `regularizers.Settings`.
@@ -36,6 +41,7 @@ class PlainAutoencoder:
     spec: DataSpec
     network: VAENetwork
     likelihood: likelihoods.Likelihood
+    optimal_sigma: bool = False
     beta: float = 1.0
     regularizer: str = "kl"
     target: float = 0.0
@@ -64,11 +70,12 @@ class PlainAutoencoder:
             logits = jnp.log(mean) - jnp.log1p(-mean)
             whole = output["bias"].size == logits.size  # else one bias for each channel
             output["bias"] = logits.reshape(-1) if whole else logits.mean((0, 1))
-        return {"vae": params}, {}
+        return {"vae": params}, {"variance": batch["x"].var()} if self.optimal_sigma else {}
 
     def losses(self, turn, params, extra, batch, keys, step):
         z, log_variance = self.encode(params, extra, batch)
-        distortion = -self._log_likelihood(params, z, batch).mean()
+        fitted, extra = self._fit_sigma(params, extra, z, batch)
+        distortion = -self._log_likelihood(params, fitted, z, batch).mean()
         without_kl = jnp.zeros_like(z)
         loss = distortion + self.beta * self._regularize(without_kl, z, log_variance, z)
         if self.decoder_penalty != "none":
@@ -98,10 +105,34 @@ class PlainAutoencoder:
         settings = Settings(self.target, self.beta)
         return REGULARIZERS[self.regularizer](kl, mean, log_variance, z, settings)
 
-    def _log_likelihood(self, params: Params, z: jax.Array, batch: Batch) -> jax.Array:
+    def _likelihood(self, extra: Extra) -> likelihoods.Likelihood:
+        if not self.optimal_sigma:
+            return self.likelihood
+        return dataclasses.replace(self.likelihood, sigma=jnp.sqrt(extra["variance"]))
+
+    def _fit_sigma(
+        self, params: Params, extra: Extra, z: jax.Array, batch: Batch
+    ) -> tuple[Extra, Extra]:
+        """`extra` with the variance of this batch, and with the moving average of it.
+
+        The best variance is the mean squared error, over draws, dimensions and the global batch.
+        """
+        if not self.optimal_sigma:
+            return extra, extra
+        label = jnp.broadcast_to(batch["label"], z.shape[:-1])
+        squares = jnp.square(self.decode(params, extra, z, label) - batch["x"])
+        # It needs no gradient: at the best sigma the loss is flat in it. And it is kept above 0.
+        best = jax.lax.stop_gradient(jnp.maximum(parallel.mean(squares.mean()), MIN_VARIANCE))
+        average = VARIANCE_DECAY * extra["variance"] + (1 - VARIANCE_DECAY) * best
+        return extra | {"variance": best}, extra | {"variance": average}
+
+    def _log_likelihood(
+        self, params: Params, extra: Extra, z: jax.Array, batch: Batch
+    ) -> jax.Array:
         """log p(x|z) in nats: z [..., B, L] -> [..., B]."""
         label = jnp.broadcast_to(batch["label"], z.shape[:-1])
-        return self.likelihood.log_prob(self._apply("decode", params, z, label), batch["x"])
+        outputs = self._apply("decode", params, z, label)
+        return self._likelihood(extra).log_prob(outputs, batch["x"])
 
     def _apply(self, method: str, params: Params, *inputs):
         return self.network.apply({"params": params["vae"]}, *inputs, method=method)
@@ -142,11 +173,11 @@ class VAE(PlainAutoencoder):
 
     def losses(self, turn, params, extra, batch, keys, step):
         """The negative bound in nats an example, with the ELBO's rate and distortion."""
-        loss, metrics, _ = self._negative_bound(params, extra, batch, keys, step)
+        loss, extra, metrics, _ = self._negative_bound(params, extra, batch, keys, step)
         return {"vae": loss}, extra, metrics
 
     def _negative_bound(self, params, extra, batch, keys, step):
-        """The loss, its metrics, and one draw of z1 for each example, [B, L]."""
+        """The loss, `extra`, metrics, and one draw of z1 for each example, [B, L]."""
         beta = self._beta(step)
         keys = keys_lib.named(keys, "posterior")
         if self.estimator == "analytic":
@@ -155,15 +186,17 @@ class VAE(PlainAutoencoder):
             z = mean + jnp.exp(log_variance / 2) * noise
             each = likelihoods.gaussian_kl(mean[..., None], log_variance[..., None])
             rate = each.sum(-1).mean()
-            distortion = -self._log_likelihood(params, z, batch).mean()
-            latents = [z]
+            fitted, extra = self._fit_sigma(params, extra, z, batch)
+            distortion = -self._log_likelihood(params, fitted, z, batch).mean()
             loss = distortion + beta * self._regularize(each, mean, log_variance, z[0])
         else:
             num = self.num_bounds * self.importance_samples
             latents = self._posterior_samples(params, batch, keys, num)
+            (z, *_), _ = self._apply("transform", params, batch["x"], batch["label"], latents)
+            fitted, extra = self._fit_sigma(params, extra, z, batch)
 
             def log_weights(latents, drop_score):
-                terms = self._log_weights(params, batch, latents, drop_score)
+                terms = self._log_weights(params, fitted, batch, latents, drop_score)
                 return terms._replace(log_ratios=beta * terms.log_ratios)
 
             value, terms = objectives.bound(
@@ -173,7 +206,7 @@ class VAE(PlainAutoencoder):
             distortion = -terms.log_likelihood.mean()
             rate = -terms.log_ratio.mean() / jnp.maximum(beta, 1e-12)
         metrics = {"elbo": -(distortion + rate), "rate": rate, "distortion": distortion}
-        return loss, metrics, latents[0][0]
+        return loss, extra, metrics, z[0]
 
     def _beta(self, step: jax.Array) -> jax.Array:
         return self.beta * jnp.minimum(1.0, (step + 1) / max(self.beta_warmup_steps, 1))
@@ -189,29 +222,33 @@ class VAE(PlainAutoencoder):
         return self.decode(params, extra, z, label)
 
     def prior_samples(self, params, extra, batch, keys, num) -> jax.Array:
-        if self.network.upper:
-            raise UserError(
-                "annealing moves one layer of latents, and this model has "
-                f"{len(self.network.latent_dims)}; leave out the metrics ais and bdmc"
-            )
+        self._require_one_layer()
         each = jax.vmap(lambda i: keys_lib.fold(keys, i))(jnp.arange(num))
         draw = lambda k: self._apply("sample_prior", params, k, batch["label"], 1.0)  # noqa: E731
         return jax.vmap(draw)(each)
 
     def log_prior(self, params, extra, batch, z) -> jax.Array:
+        self._require_one_layer()
         return self._apply("log_prior", params, [z], batch["label"])[0]
 
     def log_likelihood(self, params, extra, batch, z) -> jax.Array:
-        return self._log_likelihood(params, z, batch)
+        return self._log_likelihood(params, extra, z, batch)
 
     def simulate(self, params, extra, batch, keys) -> tuple[jax.Array, jax.Array]:
         z = self.prior_samples(params, extra, batch, keys_lib.named(keys, "z"), 1)[0]
         outputs = self._apply("decode", params, z, batch["label"])
-        return self.likelihood.sample(outputs, keys_lib.named(keys, "x")), z
+        return self._likelihood(extra).sample(outputs, keys_lib.named(keys, "x")), z
+
+    def _require_one_layer(self) -> None:
+        if self.network.upper:
+            raise UserError(
+                "ais, bdmc, rate_distortion and amortization move one layer of latents, and this "
+                f"model has {len(self.network.latent_dims)}; leave out these metrics"
+            )
 
     def log_weights(self, params, extra, batch, keys, num_samples) -> LogWeights:
         latents = self._posterior_samples(params, batch, keys, num_samples)
-        return self._log_weights(params, batch, latents)
+        return self._log_weights(params, extra, batch, latents)
 
     def _posterior_samples(self, params, batch, keys, num: int) -> list[jax.Array]:
         """`num` draws of every stochastic layer, each [num, B, L]."""
@@ -221,7 +258,7 @@ class VAE(PlainAutoencoder):
         parts = jnp.split(noise, ends, -1)
         return self._apply("sample_posterior", params, batch["x"], batch["label"], parts)
 
-    def _log_weights(self, params, batch, latents, drop_score: bool = False) -> LogWeights:
+    def _log_weights(self, params, extra, batch, latents, drop_score: bool = False) -> LogWeights:
         # Without the score function q's density is a function of z alone, not of its parameters.
         of_posterior = jax.lax.stop_gradient(params) if drop_score else params
         log_posterior = self._apply(
@@ -230,4 +267,5 @@ class VAE(PlainAutoencoder):
         latents, log_det = self._apply("transform", params, batch["x"], batch["label"], latents)
         log_prior = self._apply("log_prior", params, latents, batch["label"])
         log_ratios = (log_prior - log_posterior).at[0].add(log_det)
-        return LogWeights(self._log_likelihood(params, latents[0], batch), log_ratios)
+        log_likelihood = self._log_likelihood(params, extra, latents[0], batch)
+        return LogWeights(log_likelihood, log_ratios)

@@ -97,7 +97,7 @@ def test_the_density_of_a_draw_by_the_change_of_variables(model):
     log_q -= np.linalg.slogdet(own)[1]
     log_p = -0.5 * (np.square(z) + np.log(2 * np.pi)).sum(-1)
     np.testing.assert_allclose(terms.log_ratio, log_p - log_q, rtol=1e-4, atol=1e-4)
-    decoded = family._log_likelihood(params, z, given)
+    decoded = family._log_likelihood(params, {}, z, given)
     np.testing.assert_allclose(terms.log_likelihood, decoded, rtol=1e-5)
 
 

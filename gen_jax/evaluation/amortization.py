@@ -1,0 +1,110 @@
+"""What amortised inference loses: the gap to the best Gaussian posterior of each example.
+
+Cremer et al. 2018 (arXiv 1801.03558), section 3, split log p(x) - ELBO[q] in two by q*, the best
+diagonal Gaussian of the example at hand:
+
+    approximation gap = log p(x) - ELBO[q*],   amortisation gap = ELBO[q*] - ELBO[q].
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from gen_jax import families
+from gen_jax import keys as keys_lib
+from gen_jax.data.sources import Dataset, Examples
+from gen_jax.evaluation import likelihood
+from gen_jax.evaluation.metric import Metric
+from gen_jax.evaluation.subject import Subject
+from gen_jax.families import base
+from gen_jax.likelihoods import gaussian_log_prob
+
+SAMPLES = 10  # of each step
+LEARNING_RATE = 0.05  # at the first step; it falls to 0 along a cosine
+
+
+def amortization(
+    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
+) -> dict[str, Metric]:
+    """`amortization_gap` and `approximation_gap` in nats: see `gaps`."""
+    examples = dataset.splits[split]
+    values = gaps(subject, examples, settings)
+    steps, samples = settings.amortization_steps, settings.importance_samples
+    what = f"steps={steps}, samples_per_step={SAMPLES}, importance_samples={samples}"
+    return {
+        name: Metric.mean(each, "nats", "estimate", f"{name}[data={split}:{len(each)}, {what}]")
+        for name, each in values.items()
+    }
+
+
+def gaps(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str, np.ndarray]:
+    """Both gaps of each example, [N] in nats.
+
+    q* is found by `settings.amortization_steps` steps; `settings.importance_samples` draws of q*
+    give its ELBO and the bound in log p(x)'s place, and as many of q with the same noise q's.
+    With more steps and draws both come closer. Of a posterior that is no diagonal Gaussian the
+    amortisation gap may be negative: it can be better than q*.
+
+    Raises:
+      UserError: if the family lacks what it needs, or has several layers of latents.
+    """
+    for ability in (base.Annealable, base.Autoencoder, base.ImportanceWeighted):
+        families.require(subject.family, ability, "amortization")
+    static = (settings.amortization_steps, settings.importance_samples)
+    return likelihood.per_example(subject, examples, settings, _gaps, *static)
+
+
+def _gaps(family, params, extra, batch, keys, steps, samples):
+    of_model = family.log_prior, family.log_likelihood
+
+    def own_weights(q, keys, num):
+        # Noise as families draw it: q and q* then have it in common, and their difference less.
+        noise = keys_lib.normal(keys, (num, q.mean.shape[-1])).swapaxes(0, 1)
+        z = q.mean + jnp.exp(q.log_variance / 2) * noise
+        # Without the score function (Roeder et al. 2017, arXiv 1703.09194): less noise near q*.
+        log_q = gaussian_log_prob(z, *jax.lax.stop_gradient(q))
+        log_prior, log_likelihood = (log_p(params, extra, batch, z) for log_p in of_model)
+        return base.LogWeights(log_likelihood, (log_prior - log_q)[None])
+
+    q = family.encode(params, extra, batch)
+    q = _best(q, own_weights, keys_lib.named(keys, "fit"), steps)
+    amortised = functools.partial(family.log_weights, params, extra, batch)
+    best = functools.partial(own_weights, q)
+    common = keys_lib.named(keys, "estimate")
+    before, after = (
+        likelihood.log_mean_exp(log_weights, common, samples, likelihood.CHUNK)
+        for log_weights in (amortised, best)
+    )
+    return {
+        "amortization_gap": after["elbo"] - before["elbo"],
+        "approximation_gap": after["bound"] - after["elbo"],
+    }
+
+
+def _best(start: base.Posterior, log_weights: Callable, keys: jax.Array, steps: int):
+    """The posteriors of largest ELBO, from `start` by Adam; each example's is its own."""
+    optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, max(steps, 1)))
+
+    def moved(by: base.Posterior) -> base.Posterior:
+        # Means in units of the first standard deviation, which makes one learning rate do.
+        mean = start.mean + jnp.exp(start.log_variance / 2) * by.mean
+        return base.Posterior(mean, start.log_variance + by.log_variance)
+
+    def step(carry, index):
+        by, state = carry
+
+        def loss(by):
+            log_w = log_weights(moved(by), keys_lib.fold(keys, index), SAMPLES).log_w
+            return -log_w.mean(0).sum()
+
+        updates, state = optimizer.update(jax.grad(loss)(by), state)
+        return (optax.apply_updates(by, updates), state), None
+
+    by = jax.tree.map(jnp.zeros_like, start)
+    (by, _), _ = jax.lax.scan(step, (by, optimizer.init(by)), jnp.arange(steps))
+    return moved(by)

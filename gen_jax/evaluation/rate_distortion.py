@@ -1,0 +1,77 @@
+"""The rate-distortion curve of a trained decoder, by annealed importance sampling.
+
+Huang et al. 2020 (arXiv 2008.06653). The distortion is -log p(x|z) and the rate KL(q(z|x) || p(z)),
+both in nats an example; the decoder and p(z) are the model's, q is any. At a slope of
+dR / dD = -beta the best q is p(z) p(x|z)^beta / Z, so
+
+    R = -log Z - beta D,
+
+and both come from the temperatures of one annealing path. Where a path is too short it errs to
+one side: drawing one of the chains by its weight w is a q of its own, whose distortion is what
+`distortion@beta` estimates, and E[log mean w] <= -KL(q || p) - beta D, so R is at least its rate.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from gen_jax import families
+from gen_jax import keys as keys_lib
+from gen_jax.data.sources import Dataset, Examples
+from gen_jax.evaluation import ais
+from gen_jax.evaluation.likelihood import per_example
+from gen_jax.evaluation.metric import Metric
+from gen_jax.evaluation.subject import Subject
+from gen_jax.families import base
+
+# A VAE whose rate is weighted by beta aims at the slope -1 / beta.
+BETAS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+def rate_distortion(
+    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
+) -> dict[str, Metric]:
+    """Points `rate@beta=B`, `distortion@beta=B` for each of `BETAS`, in nats an example.
+
+    At beta = 1 their sum estimates -log p(x), as `ais` does.
+    """
+    rates, distortions = points(subject, dataset.splits[split], settings)
+    what = f"data={split}:{len(rates)}, steps={settings.ais_steps}, chains={ais.CHAINS}"
+    figures = {}
+    for beta, rate, distortion in zip(BETAS, rates.T, distortions.T, strict=True):
+        for name, values, kind in (
+            (f"rate@beta={beta:g}", rate, "upper_bound"),
+            (f"distortion@beta={beta:g}", distortion, "estimate"),
+        ):
+            figures[name] = Metric.mean(values, "nats", kind, f"{name}[{what}]")
+    return figures
+
+
+def points(
+    subject: Subject, examples: Examples, settings: ConfigDict
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rates and distortions of each example at each of `BETAS`, [N, len(BETAS)] in nats.
+
+    The path has `settings.ais_steps` temperatures besides `BETAS`. Like `elbo`'s, the distortion
+    counts the volume of dequantised data.
+
+    Raises:
+      UserError: if the family lacks what it needs, or has several layers of latents.
+    """
+    families.require(subject.family, base.Annealable, "rate_distortion")
+    rates, distortions = per_example(subject, examples, settings, _points, settings.ais_steps)
+    return rates, distortions - subject.spec.log_volume
+
+
+def _points(family, params, extra, batch, keys, steps):
+    """Rates and distortions in nats of model units, [B, len(BETAS)] each."""
+    start = family.prior_samples(params, extra, batch, keys_lib.named(keys, "start"), ais.CHAINS)
+    betas = np.union1d(max(BETAS) * ais.temperatures(steps), BETAS)
+    path = ais.anneal(*ais.targets(family, params, extra, batch), start, keys, betas)
+    chosen = np.searchsorted(betas, BETAS)
+    log_w, log_likelihood = path.log_w[chosen], path.log_likelihood[chosen]
+    log_z = jax.nn.logsumexp(log_w, 1) - jnp.log(ais.CHAINS)
+    distortion = -(jax.nn.softmax(log_w, 1) * log_likelihood).sum(1)
+    rate = -log_z - jnp.asarray(BETAS)[:, None] * distortion
+    return rate.T, distortion.T
