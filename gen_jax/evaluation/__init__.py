@@ -7,7 +7,15 @@ from ml_collections import ConfigDict
 
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
-from gen_jax.evaluation import ais, classification, collapse, discriminator, fidelity, likelihood
+from gen_jax.evaluation import (
+    ais,
+    classification,
+    codebook,
+    collapse,
+    discriminator,
+    fidelity,
+    likelihood,
+)
 from gen_jax.evaluation.metric import Metric
 from gen_jax.evaluation.subject import Subject
 
@@ -20,6 +28,7 @@ METRICS = {
     "ais": ais.ais,
     "bdmc": ais.bdmc,
     "mse": likelihood.mse,
+    "codebook": codebook.codebook,
     "accuracy": classification.accuracy,
     "discriminator": discriminator.discriminator,
     "fid": fidelity.fid,
