@@ -26,6 +26,10 @@ def get_config(config, variant):
     config.data.num_validation = 1_000
     config.optim.lr = 5e-4
     config.optim.schedule = "cosine"
+    # The first steps fit the mean image. Large ones drive a dimension of fsq to its last level,
+    # where the bound has no gradient and it stays.
+    config.optim.warmup_steps = 500
+    config.optim.clip_norm = 100.0
     config.model.likelihood = "gaussian"
     config.model.sigma = 0.1  # near the error that is left in [0, 1]
     config.model.quantizer = "fsq" if "fsq" in variant else "vq"

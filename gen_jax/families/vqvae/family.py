@@ -54,10 +54,19 @@ class VQVAE:
         return (*self.network.grid, self.network.code_dim)
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Extra]:
-        """The codebook starts at encoder outputs of the batch."""
+        """The encoder starts with outputs of mean 0 and variance 1, the codebook at some of them.
+
+        The former as in Salimans and Kingma 2016 (arXiv 1602.07868), section 3. Without it all
+        images may have the code 0 of `fsq`, at which the decoder's relus pass no gradient.
+        """
         keys = jax.random.split(key)
         params = {"vqvae": self.network.init(keys[0], batch["x"])["params"]}
         z = self._apply("encode", params, batch["x"])
+        mean, scale = z.mean((0, 1, 2)), z.std((0, 1, 2)) + 1e-6
+        output = params["vqvae"]["encoder"]["output"]
+        output["kernel"] /= scale
+        output["bias"] = (output["bias"] - mean) / scale
+        z = (z - mean) / scale
         return params, self.quantizer.init(keys[1], z.reshape(-1, z.shape[-1]))
 
     def losses(self, turn, params, extra, batch, keys, step):
