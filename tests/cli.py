@@ -36,6 +36,7 @@ TINY_VQ = (
     "--config=experiments/vae_vq_fashion_mnist.py:smoke",
     "--config.data.name=digits",
     "--config.model.width=4",
+    "--config.model.residual_blocks=1",
     "--config.model.codebook_size=16",
     "--config.model.decay=0.8",
     "--config.optim.warmup_steps=0",
