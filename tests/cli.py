@@ -31,6 +31,17 @@ TINY_GAN = (
     "--config.eval.validation_metrics=('discriminator',)",
 )
 
+# A codebook that is learned without gradients, and whose codes are restarted.
+TINY_VQ = (
+    "--config=experiments/vae_vq_fashion_mnist.py:smoke",
+    "--config.data.name=digits",
+    "--config.model.width=4",
+    "--config.model.residual_blocks=1",
+    "--config.model.codebook_size=16",
+    "--config.model.decay=0.8",
+    "--config.optim.warmup_steps=0",
+)
+
 
 def environment(devices: int = 1) -> dict[str, str]:
     env = dict(os.environ)

@@ -24,6 +24,10 @@ RUNS = {
         cli.TINY_GAN,
         ("loss/generator", "loss/discriminator", "grad_norm/generator", "validation/logits_fake"),
     ),
+    "vqvae": (
+        cli.TINY_VQ,
+        ("loss/vqvae", "grad_norm/vqvae", "perplexity", "restarted", "validation/mse"),
+    ),
 }
 
 

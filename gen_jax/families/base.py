@@ -162,3 +162,17 @@ class Autoencoder(Protocol):
         self, params: Params, extra: Extra, z: jax.Array, label: jax.Array | None = None
     ) -> jax.Array:
         """Latents [N, latent_dim] -> mean of p(x|z) [N, *spec.shape] in model units."""
+
+
+@runtime_checkable
+class Discrete(Protocol):
+    """A model whose latents are codes.
+
+    Attributes:
+      codebook_size: number of codes.
+    """
+
+    codebook_size: int
+
+    def codes(self, params: Params, extra: Extra, batch: Batch) -> jax.Array:
+        """The codes of each example, int32 [B, h, w] from 0 to codebook_size - 1."""
