@@ -33,4 +33,5 @@ def get_config(config, variant):
     config.model.likelihood = "gaussian"
     config.model.sigma = 0.1  # near the error that is left in [0, 1]
     config.model.quantizer = "fsq" if "fsq" in variant else "vq"
+    config.eval.fitted_components = 10  # no prior is learned with the codes
     config.eval.validation_metrics = config.eval.metrics = ("mse", "codebook")

@@ -85,11 +85,15 @@ class Experiment:
         return parallel.compile_train(steps)
 
     def subject(self, state: State, replica: int = 0) -> Subject:
-        """One replica's model, as evaluators see it."""
+        """One replica's model, as evaluators see it during training."""
         params, extra = state.eval_params, state.extra
         if self.config.num_replicas > 1:
             params, extra = jax.tree.map(lambda x: x[replica], (params, extra))
-        subject = Subject(self.family, self.dataset.spec, params, extra)
+        return Subject(self.family, self.dataset.spec, params, extra)
+
+    def trained_subject(self, state: State, replica: int = 0) -> Subject:
+        """The same after training: with a prior fitted to its latents if the config asks for it."""
+        subject = self.subject(state, replica)
         if self.config.eval.fitted_components:
             return fitted_prior.fit(subject, self.dataset, self.config.eval)
         return subject
@@ -216,7 +220,9 @@ def train(config: ConfigDict, workdir: Path) -> bool:
             if last and main:
                 # Of held-out data. The test split is left to `evaluate`. The last checkpoint
                 # comes after them, so a run that has it lacks nothing.
-                gallery.write(experiment.subject(state), experiment.dataset, "validation", workdir)
+                gallery.write(
+                    experiment.trained_subject(state), experiment.dataset, "validation", workdir
+                )
             if step % config.checkpoint_every == 0 or last or stop.requested:
                 window.check(step)
                 checkpoints.save(state)
@@ -257,14 +263,14 @@ def evaluate(
     chosen = range(config.num_replicas) if replica is None else [replica]
     each = [
         evaluation.evaluate(
-            experiment.subject(state, r), experiment.dataset, "test", names, config.eval
+            experiment.trained_subject(state, r), experiment.dataset, "test", names, config.eval
         )
         for r in chosen
     ]
     figures = each[0]
     if len(each) > 1:
         figures = {name: Metric.over_seeds([f[name] for f in each]) for name in figures}
-    subject = experiment.subject(state, chosen[0])
+    subject = experiment.trained_subject(state, chosen[0])
     result = {
         "step": int(state.step),
         "dataset": experiment.dataset.name,

@@ -109,4 +109,4 @@ def load(workdir: str | Path, replica: int = 0) -> Run:
     workdir = Path(workdir)
     config = experiment.read_config(workdir)
     built, state = experiment.restore(config, workdir, replica)
-    return Run(workdir, built, built.subject(state, replica), int(state.step))
+    return Run(workdir, built, built.trained_subject(state, replica), int(state.step))

@@ -78,8 +78,12 @@ def fit(subject: Subject, dataset: Dataset, settings: ConfigDict) -> Subject:
     families.require(subject.family, Autoencoder, "eval.fitted_components")
     limited = type(settings)({**settings, "num_examples": EXAMPLES})
     z = likelihood.per_example(subject, dataset.splits["train"], limited, _posterior_draw)
+    z = np.float64(z)
     pca = PCA(min(DIMS, *z.shape), random_state=0).fit(z)
-    mixture = GaussianMixture(min(settings.fitted_components, len(z)), random_state=0)
+    components = min(settings.fitted_components, len(z))
+    # So little that it shows nowhere but in components with fewer examples than dimensions.
+    floor = 1e-4 * pca.explained_variance_.mean()
+    mixture = GaussianMixture(components, reg_covar=floor, random_state=0)
     mixture.fit(pca.transform(z))
     prior = {
         "center": pca.mean_,
