@@ -52,7 +52,7 @@ def test_smoke(name, data, tmp_path, capfd):
         assert (workdir / "samples" / f"step_{config.steps:08}.png").exists()
         assert (workdir / "samples" / "seed_0.npz").exists()
     else:
-        assert "Classifier lacks; families that have it: VAE, GAN" in capfd.readouterr().err
+        assert "Classifier lacks; families that have it: VAE, VDVAE, GAN" in capfd.readouterr().err
     assert launch.main(["report", at]) == 0
     assert next(iter(metrics)) in (workdir / "report.html").read_text()
 
