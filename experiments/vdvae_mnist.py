@@ -3,7 +3,7 @@
     python launch.py train --config=experiments/vdvae_mnist.py --workdir=runs/vdvae
     python launch.py evaluate --workdir=runs/vdvae
 
-The argument `fashion` takes Fashion-MNIST instead. Six layers of latents, from a constant at 1x1
+The argument `fashion` takes Fashion-MNIST instead. Five layers of latents, from a constant at 1x1
 to 14x14; the paper's figures are for far larger models on colour images. Not measured yet at full
 length.
 """
@@ -26,7 +26,7 @@ def get_config(config, variant):
     config.optim.warmup_steps = 100
     config.optim.clip_norm = 200.0  # takes the place of the paper's skipped updates
     config.optim.ema_half_life = 1_000.0
-    config.model.blocks = (0, 2, 2, 1, 1)  # at 28, 14, 7, 4 and 1
+    config.model.blocks = (0, 2, 2, 1)  # at 28, 14, 7 and 1
     config.model.beta_warmup_steps = 5_000
     config.eval.metrics = ("elbo", "nll", "mse")
     config.eval.importance_samples = 100

@@ -20,7 +20,7 @@ SIZE = 4
 
 def build(spec=SPEC, **model):
     config = families.default_model("vdvae")
-    config.update({"blocks": (1, 1, 1), "width": 6, "inner_width": 4, "latent_channels": 2})
+    config.update({"blocks": (0, 1, 1), "width": 6, "inner_width": 4, "latent_channels": 2})
     config.update(model)
     return families.build("vdvae", config, spec)
 
@@ -31,46 +31,51 @@ def batch_of(spec, size=SIZE):
     return {"x": spec.prepare(jnp.uint8(raw), each), "label": jnp.zeros(size, jnp.int32)}, each
 
 
-def away_from_start(params, scale=0.3):
-    """The parameters with noise, so that no part is at its initial zero."""
-    leaves, tree = jax.tree.flatten(params)
-    noise = np.random.default_rng(1)
-    return tree.unflatten([p + scale * noise.normal(size=p.shape).astype("f") for p in leaves])
+def random_params(family, batch, scale=0.5):
+    """Parameters as after some training: kernels and biases at random, none at an initial zero."""
+    shapes, extra = jax.eval_shape(family.init, jax.random.key(0), batch)
+    assert extra == {}
+    rng = np.random.default_rng(1)
+
+    def draw(leaf):
+        fan_in = np.prod(leaf.shape[:-1]) if len(leaf.shape) == 4 else 1
+        return jnp.float32(2 * scale * rng.normal(size=leaf.shape) / max(fan_in, 4) ** 0.5)
+
+    return jax.tree.map(draw, shapes)
 
 
 @pytest.fixture(scope="module")
 def model():
-    """(family, params, batch, keys) of three layers at 7x5, 4x3 and 1x1, after some "training"."""
-    family = build()
+    """(family, params, batch, keys) of two layers, at 4x3 and 1x1, and 7x5 images."""
+    family = build(beta=4.0, beta_warmup_steps=10)
     batch, each = batch_of(SPEC)
-    params, extra = jax.jit(family.init)(jax.random.key(0), batch)
-    assert extra == {}
-    return family, away_from_start(params), batch, each
-
-
-def compiled(family, method, *static):
-    return jax.jit(functools.partial(getattr(family, method)), static_argnums=static)
+    return family, random_params(family, batch), batch, each
 
 
 @pytest.fixture(scope="module")
-def weights(model):
-    family, params, batch, each = model
-    return compiled(family, "log_weights", 4)(params, {}, batch, each, 2_000)
+def log_weights(model):
+    """`log_weights` of 2,000 samples as a function of params, batch and keys."""
+    family = model[0]
+    return jax.jit(lambda params, batch, each: family.log_weights(params, {}, batch, each, 2_000))
+
+
+@pytest.fixture(scope="module")
+def weights(model, log_weights):
+    return log_weights(*model[1:])
 
 
 @pytest.fixture(scope="module")
 def metrics(model):
-    """Losses and metrics of 1,000 draws of noise, [1000] each."""
+    """Loss and metrics of 1,000 draws of noise at steps 0 to 999, [1000] each."""
     family, params, batch, _ = model
 
-    def one(seed):
-        each = keys.per_example(keys.stream(seed, "x"), jnp.arange(SIZE))
-        losses, _, metrics = family.losses(("vdvae",), params, {}, batch, each, jnp.int32(0))
+    def one(step):
+        each = keys.per_example(keys.stream(step, "x"), jnp.arange(SIZE))
+        losses, _, metrics = family.losses(("vdvae",), params, {}, batch, each, step)
         return metrics | {"loss": losses["vdvae"]}
 
-    return jax.device_get(
-        jax.jit(lambda seeds: jax.lax.map(one, seeds, batch_size=50))(jnp.arange(1_000))
-    )
+    many = jax.jit(lambda steps: jax.lax.map(one, steps, batch_size=50))
+    return jax.device_get(many(jnp.arange(1_000)))
 
 
 def test_kl_of_gaussians_is_the_integral():
@@ -89,22 +94,21 @@ def test_kl_of_gaussians_is_the_integral():
 
 def test_closed_form_kl_of_each_layer_is_the_mean_of_sampled_log_ratios(weights, metrics):
     ratios = np.asarray(weights.log_ratios).mean(2)  # [D, K]
-    assert len(ratios) == 3
+    assert len(ratios) == 2
     for layer, sampled in enumerate(ratios, 1):
         closed = metrics[f"rate/layer_{layer}"]
         stderr = np.hypot(sampled.std() / len(sampled) ** 0.5, closed.std() / len(closed) ** 0.5)
         assert stderr < 0.1 * closed.mean()
         assert abs(closed.mean() + sampled.mean()) < 4 * stderr, layer
     # They differ by more than the errors, so a wrong order of layers would show.
-    means = [metrics[f"rate/layer_{layer}"].mean() for layer in (1, 2, 3)]
-    assert np.diff(sorted(means)).min() > 0.2 * min(means)
+    means = [metrics[f"rate/layer_{layer}"].mean() for layer in (1, 2)]
+    assert abs(means[0] - means[1]) > 0.2 * min(means)
 
 
 def test_the_metrics_add_up_and_are_the_elbo_of_the_weights(weights, metrics):
-    layers = sum(metrics[f"rate/layer_{layer}"] for layer in (1, 2, 3))
+    layers = sum(metrics[f"rate/layer_{layer}"] for layer in (1, 2))
     np.testing.assert_allclose(metrics["rate"], layers, rtol=1e-5)
     np.testing.assert_allclose(-metrics["elbo"], metrics["rate"] + metrics["distortion"], rtol=1e-5)
-    np.testing.assert_allclose(metrics["loss"], -metrics["elbo"], rtol=1e-5)
     log_w = np.asarray(weights.log_w).mean(1)
     stderr = np.hypot(
         log_w.std() / len(log_w) ** 0.5, metrics["elbo"].std() / len(metrics["elbo"]) ** 0.5
@@ -122,8 +126,10 @@ def test_importance_weights_give_the_likelihood_of_brute_force():
     assert family.latent_dim == 3
     x = np.array(list(itertools.product((0.0, 1.0), repeat=2)), np.float32)
     batch = {"x": jnp.asarray(x.reshape(4, 1, 2, 1)), "label": jnp.zeros(4, jnp.int32)}
-    params, _ = jax.jit(family.init)(jax.random.key(0), batch)
-    params = away_from_start(params, 0.7)
+    params = random_params(family, batch, 0.4)
+    for block in ("down_0_0", "down_1_0"):
+        # Posteriors wider than the priors, so that the weights have a finite variance.
+        params["vdvae"][block]["posterior_network"]["Conv_3"]["bias"] += jnp.array([0.0, 1.0])
 
     nodes, mass = np.polynomial.hermite_e.hermegauss(24)
     grid = np.array(list(itertools.product(nodes, repeat=3)), np.float32)
@@ -136,11 +142,11 @@ def test_importance_weights_give_the_likelihood_of_brute_force():
     np.testing.assert_allclose(np.exp(exact).sum(), 1, rtol=1e-6)
 
     each = keys.per_example(keys.stream(0, "x"), jnp.arange(4))
-    log_w = compiled(family, "log_weights", 4)(params, {}, batch, each, 20_000).log_w
-    log_w = np.asarray(log_w, np.float64)
+    terms = jax.jit(family.log_weights, static_argnums=4)(params, {}, batch, each, 20_000)
+    log_w = np.asarray(terms.log_w, np.float64)
     w = np.exp(log_w)
     stderr = w.std(0) / len(w) ** 0.5 / w.mean(0)
-    assert stderr.max() < 0.02
+    assert stderr.max() < 0.03
     assert (np.abs(np.log(w.mean(0)) - exact) < 4 * stderr).all()
     # The bound is loose, so a single weight would not have done.
     assert (exact - log_w.mean(0)).max() > 10 * stderr.max()
@@ -148,14 +154,15 @@ def test_importance_weights_give_the_likelihood_of_brute_force():
 
 def test_decoding_the_means_is_the_pass_without_noise(model):
     family, params, batch, _ = model
-    posterior = compiled(family, "encode")(params, {}, batch)
-    size = (7 * 5 + 4 * 3 + 1) * 2
+    posterior = jax.jit(family.encode)(params, {}, batch)
+    size = (4 * 3 + 1) * 2
     assert family.latent_dim == size
     assert posterior.mean.shape == posterior.log_variance.shape == (SIZE, size)
-    decoded = compiled(family, "decode")(params, {}, posterior.mean)
+    decode = jax.jit(family.decode)
+    decoded = decode(params, {}, posterior.mean)
     outputs = jax.jit(family.network.apply)({"params": params["vdvae"]}, batch["x"])
     np.testing.assert_allclose(decoded, jax.nn.sigmoid(outputs[..., 0]), rtol=1e-4, atol=1e-6)
-    moved = compiled(family, "decode")(params, {}, posterior.mean + 0.1)
+    moved = decode(params, {}, posterior.mean + 0.1)
     assert np.abs(moved - decoded).max() > 1e-3
 
 
@@ -182,7 +189,7 @@ def test_the_posterior_reads_the_image_and_the_prior_does_not(model):
 
     passes = jax.jit(passes)
     here, there, other_z = passes(batch["x"], z), passes(1 - batch["x"], z), passes(batch["x"], -z)
-    for layer in range(3):
+    for layer in range(2):
         np.testing.assert_array_equal(here[layer][0].mean, there[layer][0].mean)
         for part in (0, 1):
             assert np.abs(here[layer][1][part] - there[layer][1][part]).max() > 1e-3
@@ -191,37 +198,25 @@ def test_the_posterior_reads_the_image_and_the_prior_does_not(model):
             assert change > 1e-3 if layer else change == 0
 
 
-def test_every_parameter_has_a_gradient(model):
-    family, params, batch, each = model
-
-    def loss(params):
-        return family.losses(("vdvae",), params, {}, batch, each, jnp.int32(0))[0]["vdvae"]
-
-    for path, grad in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(params)):
-        assert np.isfinite(grad).all()
-        assert np.abs(grad).max() > 0, jax.tree_util.keystr(path)
-
-
-def test_an_example_does_not_depend_on_the_others(model, weights):
-    family, params, batch, each = model
-    two = {name: value[2:] for name, value in batch.items()}
-    alone = compiled(family, "log_weights", 4)(params, {}, two, each[2:], 2_000)
-    np.testing.assert_allclose(alone.log_ratios, weights.log_ratios[..., 2:], rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(alone.log_likelihood, weights.log_likelihood[:, 2:], rtol=1e-3)
-
-
-def test_beta_and_its_warmup_weigh_the_rate(model):
+def test_an_example_does_not_depend_on_the_others(model, log_weights, weights):
+    """Half of the batch is replaced and the rest has other places: its draws move with it."""
     _, params, batch, each = model
-    family = build(beta=4.0, beta_warmup_steps=10)
-    losses = compiled(family, "losses", 0)
-    for step, weight in ((0, 0.4), (4, 2.0), (50, 4.0)):
-        values, _, m = losses(("vdvae",), params, {}, batch, each, jnp.int32(step))
-        np.testing.assert_allclose(values["vdvae"], m["distortion"] + weight * m["rate"], rtol=1e-5)
+    x = jnp.concatenate([1 - batch["x"][:2], batch["x"][2:]])[::-1]
+    moved = log_weights(params, batch | {"x": x}, each[::-1])
+    for before, after in zip(weights, moved, strict=True):
+        np.testing.assert_allclose(after[..., 1::-1], before[..., 2:], rtol=1e-4, atol=1e-4)
+        assert np.abs(after[..., 3] - before[..., 0]).max() > 0.1
+
+
+def test_beta_and_its_warmup_weigh_the_rate(metrics):
+    beta = 4.0 * np.minimum(1, np.arange(1, 1_001) / 10)
+    expected = metrics["distortion"] + beta * metrics["rate"]
+    np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
 
 
 def test_temperature_scales_the_noise_of_all_layers(model):
     family, params, _, _ = model
-    sample = compiled(family, "sample", 3)
+    sample = jax.jit(family.sample, static_argnums=3)
     draw = lambda t: sample(params, {}, jax.random.key(0), 5, None, t)  # noqa: E731
     cold, warm = draw(0.0), draw(1.0)
     assert warm.shape == (5, *SPEC.shape)
@@ -246,16 +241,15 @@ def test_pooling_and_upsampling_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("shape", "blocks"),
+    ("shape", "blocks", "likelihood"),
     [
-        ((8, 8, 1), (1, 1, 1, 1)),
-        ((28, 28, 1), (0, 1, 2, 1, 0, 1)),
-        ((28, 28, 3), (1, 1)),
-        ((7, 5, 2), (1, 1, 1, 1)),
-        ((1, 1, 3), (2,)),
+        ((8, 8, 1), (1, 1, 1, 1), "categorical"),
+        ((28, 28, 1), (0, 1, 0, 1, 0, 1), "discretized_logistic"),
+        ((28, 28, 3), (1, 1), "discretized_logistic"),
+        ((7, 5, 2), (1, 1, 1), "categorical"),
+        ((1, 1, 3), (2,), "discretized_logistic_mixture"),
     ],
 )
-@pytest.mark.parametrize("likelihood", ["discretized_logistic", "categorical"])
 def test_sizes_channels_and_likelihoods_come_from_the_data(shape, blocks, likelihood):
     spec = DataSpec("bytes", shape, levels=5)
     family = build(spec, blocks=blocks, likelihood=likelihood)
@@ -274,46 +268,47 @@ def test_sizes_channels_and_likelihoods_come_from_the_data(shape, blocks, likeli
     assert run(family.decode, params, z=posterior.mean).shape == (3, *shape)
 
 
-def test_bfloat16_computes_in_it_and_keeps_float32_parameters_and_losses(model):
-    _, params, batch, each = model
-    values = {}
+def test_bfloat16_computes_in_it_and_keeps_float32_parameters_and_losses():
+    spec, values = DataSpec("binary", (2, 2, 1), levels=2), {}
+    batch, each = batch_of(spec)
     for dtype in ("bfloat16", "float32"):
-        family = build(dtype=dtype)
-        loss = lambda p, family=family: family.losses(  # noqa: E731
-            ("vdvae",), p, {}, batch, each, jnp.int32(0)
-        )[0]["vdvae"]
+        family = build(spec, blocks=(0, 1), dtype=dtype)
+        params = random_params(family, batch)
+        assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+
+        def loss(params, family=family):
+            losses, _, _ = family.losses(("vdvae",), params, {}, batch, each, jnp.int32(0))
+            return losses["vdvae"]
+
         values[dtype] = jax.jit(loss)(params)
         assert values[dtype].dtype == jnp.float32
         assert ("bf16" in str(jax.make_jaxpr(loss)(params))) == (dtype == "bfloat16")
-        start, _ = jax.eval_shape(family.init, jax.random.key(0), batch)
-        assert {leaf.dtype for leaf in jax.tree.leaves(start)} == {jnp.dtype("float32")}
     assert values["bfloat16"] != values["float32"]
     np.testing.assert_allclose(values["bfloat16"], values["float32"], rtol=0.05)
 
 
-def test_the_training_step_lowers_the_loss():
+def test_training_steps_lower_the_loss_and_move_every_parameter():
     spec = DataSpec("binary", (4, 4, 1), levels=2)
     family = build(spec, blocks=(1, 1), width=8)
-    optimizer = {
-        "vdvae": optimizers.make(
-            toy.optim(name="adam", lr=1e-2, b1=0.9, clip_norm=200.0, ema_half_life=5.0), 60, "vdvae"
-        )
-    }
-    steps, size = 60, 8
-    # Bars at one of four columns: 1.4 nats, where each pixel alone has 9.
+    steps, size = 150, 8
+    config = toy.optim(name="adam", lr=1e-2, b1=0.9, clip_norm=200.0, ema_half_life=5.0)
+    optimizer = {"vdvae": optimizers.make(config, steps, "vdvae")}
+    # All black or all white: ln 2 = 0.7 nats, where pixels by themselves have 16 ln 2 = 11.1.
     x = np.zeros((4, 4, 4, 1), np.uint8)
-    x[np.arange(4), :, np.arange(4)] = 1
-    data = parallel.replicated({"x": x, "label": np.zeros(4, np.int32)})
-    init = train_step.make_init(family, optimizer)
-    state = parallel.replicated(jax.jit(init)(np.uint32(0), {"x": jnp.float32(x), "label": 0}))
+    x[::2] = 1
+    init = jax.jit(train_step.make_init(family, optimizer))
+    state = init(np.uint32(0), {"x": jnp.float32(x), "label": jnp.zeros(4, jnp.int32)})
     run = parallel.compile_train(train_step.make_steps(family, optimizer, spec, 1))
     index = np.random.default_rng(0).integers(0, 4, (steps, 1, size)).astype(np.int32)
-    batch = parallel.split({"index": index}, 2)
-    state, metrics = run(state, data, parallel.replicated(np.uint32(0)), batch)
+    start = jax.device_get(state.params)
+    inputs = parallel.replicated((state, {"x": x, "label": np.zeros(4, np.int32)}, np.uint32(0)))
+    state, metrics = run(*inputs, parallel.split({"index": index}, 2))
     loss = np.asarray(metrics["loss/vdvae"])
-    assert loss.shape == (steps,)
-    assert loss[-10:].mean() < 0.7 * loss[:3].mean(), loss
-    assert "vdvae" in state.ema
+    assert loss[:5].mean() > 10 > 5 > loss[-20:].mean() > 0.6, loss
+    assert metrics["rate"][-20:].mean() > 0.5  # the latents say which
+    moved = jax.tree.map(lambda old, new: np.abs(new - old).max(), start, state.params)
+    for path, change in jax.tree_util.tree_leaves_with_path(moved):
+        assert change > 1e-3, jax.tree_util.keystr(path)
 
 
 @pytest.mark.parametrize(
