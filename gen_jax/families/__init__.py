@@ -9,7 +9,7 @@ from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families.base import Family
 
-NAMES = ("vae", "vqvae", "gan", "classifier")
+NAMES = ("vae", "vdvae", "vqvae", "gan", "classifier")
 
 
 def _module(name: str):
