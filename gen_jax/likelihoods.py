@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import DataSpec
@@ -375,3 +376,16 @@ def make(name: str, spec: DataSpec, **options: Any) -> Likelihood:
         return DiscretizedLogisticMixture(spec.shape, spec.levels, **options)
     kind = {"categorical": Categorical, "discretized_logistic": DiscretizedLogistic}[name]
     return kind(spec.shape, spec.levels)
+
+
+def from_config(model: ConfigDict, spec: DataSpec) -> Likelihood:
+    """`make` from a family's config: `likelihood`, `likelihood_components`, `sigma` (0: learned).
+
+    Raises:
+      UserError: for a name that does not suit the data.
+    """
+    options = {
+        "gaussian": {"sigma": model.sigma or None},
+        "discretized_logistic_mixture": {"components": model.likelihood_components},
+    }
+    return make(model.likelihood, spec, **options.get(model.likelihood, {}))

@@ -12,3 +12,11 @@ def cosine(start: float, final: float, num_steps: int, step: jax.typing.ArrayLik
     """
     part = jnp.clip(step / max(num_steps, 1), 0, 1)
     return final + (start - final) * (1 + jnp.cos(jnp.pi * part)) / 2
+
+
+def warmup(final: float, num_steps: int, step: jax.typing.ArrayLike) -> jax.Array:
+    """Up to `final` in `num_steps` equal parts, the first of them at step 0; 0 steps: at once.
+
+    For the weight of the rate: Sønderby et al. 2016 (arXiv 1602.02282, section 2.3).
+    """
+    return final * jnp.minimum(1.0, (step + 1) / max(num_steps, 1))

@@ -1,5 +1,7 @@
 """Variational autoencoders (Kingma and Welling 2014, arXiv 1312.6114)."""
 
+import dataclasses
+
 from ml_collections import ConfigDict
 
 from gen_jax import likelihoods
@@ -81,12 +83,9 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
     _check_prior(model, spec)
     _check_regularizers(model, estimator)
     _check_sigma(model)
-    # An optimal sigma is estimated as training goes; 1 stands for it until then.
-    options = {
-        "gaussian": {"sigma": 1.0 if model.optimal_sigma else model.sigma or None},
-        "discretized_logistic_mixture": {"components": model.likelihood_components},
-    }.get(model.likelihood, {})
-    likelihood = likelihoods.make(model.likelihood, spec, **options)
+    likelihood = likelihoods.from_config(model, spec)
+    if model.optimal_sigma:  # it is estimated as training goes; 1 stands for it until then
+        likelihood = dataclasses.replace(likelihood, sigma=1.0)
     network = VAENetwork(
         spec=spec,
         kind=model.network,

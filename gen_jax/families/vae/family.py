@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
-from gen_jax import likelihoods, parallel
+from gen_jax import likelihoods, parallel, schedules
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families.base import Batch, Extra, LogWeights, Params, Posterior
@@ -209,7 +209,7 @@ class VAE(PlainAutoencoder):
         return loss, extra, metrics, z[0]
 
     def _beta(self, step: jax.Array) -> jax.Array:
-        return self.beta * jnp.minimum(1.0, (step + 1) / max(self.beta_warmup_steps, 1))
+        return schedules.warmup(self.beta, self.beta_warmup_steps, step)
 
     def sample(self, params, extra, key, num, condition=None, temperature=1.0):
         """Decoded draws of the prior, whose standard deviations the temperature multiplies.

@@ -42,11 +42,7 @@ def build(model: ConfigDict, spec: DataSpec) -> VDVAE:
         if model[key] < 1:
             raise UserError(f"model.{key}={model[key]} must be at least 1")
     _check_blocks(tuple(model.blocks), spec)
-    options = {
-        "gaussian": {"sigma": model.sigma or None},
-        "discretized_logistic_mixture": {"components": model.likelihood_components},
-    }.get(model.likelihood, {})
-    likelihood = likelihoods.make(model.likelihood, spec, **options)
+    likelihood = likelihoods.from_config(model, spec)
     network = VDVAENetwork(
         spec=spec,
         blocks=tuple(model.blocks),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
-from gen_jax import likelihoods
+from gen_jax import likelihoods, schedules
 from gen_jax.data.spec import DataSpec
 from gen_jax.families.base import Batch, Extra, LogWeights, Params, Posterior
 from gen_jax.families.vdvae.networks import Inference, VDVAENetwork
@@ -46,14 +46,14 @@ class VDVAE:
 
     def losses(self, turn, params, extra, batch, keys, step):
         """Distortion + beta * rate in nats an example; `rate/layer_1` is next to the data."""
-        warmup = jnp.minimum(1.0, (step + 1) / max(self.beta_warmup_steps, 1))
+        beta = schedules.warmup(self.beta, self.beta_warmup_steps, step)
         terms = self._infer(params, batch, self._noise(keys_lib.named(keys, "posterior")))
         distortion = -self.likelihood.log_prob(terms.outputs, batch["x"]).mean()
         rates = terms.kl.mean(1)
         rate = rates.sum()
         metrics = {"elbo": -(distortion + rate), "rate": rate, "distortion": distortion}
         metrics |= {f"rate/layer_{number}": each for number, each in enumerate(rates, 1)}
-        return {"vdvae": distortion + self.beta * warmup * rate}, extra, metrics
+        return {"vdvae": distortion + beta * rate}, extra, metrics
 
     def sample(self, params, extra, key, num, condition=None, temperature=1.0):
         """Decoded draws of the prior; the temperature multiplies all its standard deviations.

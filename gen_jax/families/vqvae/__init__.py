@@ -48,11 +48,7 @@ def build(model: ConfigDict, spec: DataSpec) -> VQVAE:
     for key in ("width", "codebook_size", "code_dim"):
         if model[key] < 1:
             raise UserError(f"model.{key}={model[key]} must be at least 1")
-    options = {
-        "gaussian": {"sigma": model.sigma or None},
-        "discretized_logistic_mixture": {"components": model.likelihood_components},
-    }.get(model.likelihood, {})
-    likelihood = likelihoods.make(model.likelihood, spec, **options)
+    likelihood = likelihoods.from_config(model, spec)
     quantizer = _quantizer(model)
     network = VQVAENetwork(
         spec=spec,
