@@ -306,9 +306,9 @@ def test_training_steps_lower_the_loss_and_move_every_parameter():
     loss = np.asarray(metrics["loss/vdvae"])
     assert loss[:5].mean() > 10 > 5 > loss[-20:].mean() > 0.6, loss
     assert metrics["rate"][-20:].mean() > 0.5  # the latents say which
-    moved = jax.tree.map(lambda old, new: np.abs(new - old).max(), start, state.params)
+    moved = jax.tree.map(lambda old, new: np.abs(new - old).min(), start, state.params)
     for path, change in jax.tree_util.tree_leaves_with_path(moved):
-        assert change > 1e-3, jax.tree_util.keystr(path)
+        assert change > 0, jax.tree_util.keystr(path)
 
 
 @pytest.mark.parametrize(
