@@ -31,7 +31,10 @@ RUNS = {
 }
 
 
-@pytest.fixture(scope="module", params=RUNS)
+# The codebook's statistics are compared on virtual devices in a quicker test too.
+@pytest.fixture(
+    scope="module", params=["vae", "gan", pytest.param("vqvae", marks=pytest.mark.long)]
+)
 def losses(tmp_path_factory, request):
     arguments, names = RUNS[request.param]
     found = {}

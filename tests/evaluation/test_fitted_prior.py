@@ -55,7 +55,7 @@ def test_samples_have_the_moments_of_the_data(planted):
     subject = fit(dataset, Identity())
     x = subject.sample(20_000, np.zeros(20_000, np.int32))
     plane = (x - 10) @ basis.T
-    np.testing.assert_allclose(x, plane @ basis + 10, atol=0.05)
+    np.testing.assert_allclose(x, plane @ basis + 10, atol=0.2)
     second = plane[:, 0] > 0
     assert second.mean() == pytest.approx(0.25, abs=0.03)
     for chosen, center in ((~second, CENTERS[0]), (second, CENTERS[1])):

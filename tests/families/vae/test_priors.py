@@ -66,13 +66,12 @@ EACH = keys.per_example(keys.stream(0, "test"), jnp.arange(6))
 def test_every_prior_on_every_number_of_layers(prior, upper):
     family, given = build(prior=prior, upper_latent_dims=upper), batch()
     params, extra = family.init(jax.random.key(0), given)
-    terms = family.log_weights(params, extra, given, EACH, 4)
+    terms = jax.jit(lambda p: family.log_weights(p, extra, given, EACH, 4))(params)
     assert terms.log_likelihood.shape == terms.log_ratio.shape == (4, 6)
-    x = family.sample(params, extra, jax.random.key(1), 3, jnp.arange(3))
-    assert x.shape == (3, 4, 4, 1)
-    grads = jax.grad(
-        lambda p: family.losses(("vae",), p, extra, given, EACH, jnp.int32(0))[0]["vae"]
-    )(params)
+    sample = jax.jit(lambda p: family.sample(p, extra, jax.random.key(1), 3, jnp.arange(3)))
+    assert sample(params).shape == (3, 4, 4, 1)
+    loss = lambda p: family.losses(("vae",), p, extra, given, EACH, jnp.int32(0))[0]["vae"]  # noqa: E731
+    grads = jax.jit(jax.grad(loss))(params)
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(grad).all() and (grad != 0).any(), jax.tree_util.keystr(path)
 
