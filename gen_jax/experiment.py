@@ -261,28 +261,29 @@ def evaluate(
     """
     experiment, state = restore(config, workdir, replica or 0)
     chosen = range(config.num_replicas) if replica is None else [replica]
+    subjects = [experiment.trained_subject(state, r) for r in chosen]
     each = [
-        evaluation.evaluate(
-            experiment.trained_subject(state, r), experiment.dataset, "test", names, config.eval
-        )
-        for r in chosen
+        evaluation.evaluate(subject, experiment.dataset, "test", names, config.eval)
+        for subject in subjects
     ]
     figures = each[0]
+    values = {name: metric.value for name, metric in figures.items()}
     if len(each) > 1:
         figures = {name: Metric.over_seeds([f[name] for f in each]) for name in figures}
-    subject = experiment.trained_subject(state, chosen[0])
+        values = {name: np.array(metric.each) for name, metric in figures.items()}
     result = {
         "step": int(state.step),
         "dataset": experiment.dataset.name,
         "split": "test",
         "metrics": evaluation.to_json(figures),
+        "alarms": find_alarms(_with_replicas(values)),
     }
     if replica is not None and config.num_replicas > 1:
         result["replica"] = replica
     part = workdir / "evaluation.json.part"
     part.write_text(json.dumps(result, indent=2))
     part.replace(workdir / "evaluation.json")
-    gallery.write(subject, experiment.dataset, "test", workdir)
+    gallery.write(subjects[0], experiment.dataset, "test", workdir)
     return figures
 
 

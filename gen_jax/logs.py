@@ -147,12 +147,14 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def evaluation_table(evaluation: dict) -> None:
-    """What `evaluation.json` holds."""
+    """What `evaluation.json` holds, with a line below for each alarm."""
     title = "{dataset}, {split} split, step {step:,}".format(**evaluation)
     rows = []
     for name, metric in evaluation["metrics"].items():
         rows.append((name, figure(metric), metric["unit"], metric["kind"], f"{metric['n']:,}"))
     print_table(title, ("metric", "value", "unit", "kind", "examples"), rows)
+    for line in evaluation.get("alarms", ()):
+        print(f"warning: {line}")
 
 
 def figure(metric: dict) -> str:

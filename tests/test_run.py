@@ -9,7 +9,9 @@ import pytest
 import gen_jax
 from gen_jax import config as config_lib
 from gen_jax import experiment
+from gen_jax.evaluation import alarms
 from gen_jax.logs import read_metrics
+from gen_jax.report import html
 
 
 def train(workdir, *arguments):
@@ -59,6 +61,19 @@ def test_evaluate_is_what_the_command_writes(run):
     assert figures["elbo"].value == pytest.approx(
         -(figures["rate"].value + figures["distortion"].value), rel=1e-5
     )
+
+
+def test_evaluation_warns_where_validation_would(run, monkeypatch, capsys):
+    import launch
+
+    at = f"--workdir={run.workdir}"
+    path = run.workdir / "evaluation.json"
+    for nats, expected in ((0.0, 0), (1e9, 1)):
+        monkeypatch.setattr(alarms, "INFORMED", nats)
+        assert launch.main(["evaluate", at, "--metrics=elbo"]) == 0
+        assert capsys.readouterr().out.count("warning: posterior collapse: ") == expected
+        assert len(json.loads(path.read_text())["alarms"]) == expected
+        assert html.write_report(run.workdir).read_text().count("posterior collapse") == expected
 
 
 def test_the_moving_average_is_what_is_evaluated(run):

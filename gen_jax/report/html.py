@@ -115,7 +115,9 @@ def _evaluation(workdir: Path) -> str:
         )
     head = "<tr><th>metric</th><th>value ± s.e.</th><th>unit</th><th>kind</th><th>n</th></tr>"
     where = f"{evaluation['dataset']}, {evaluation['split']} split, step {evaluation['step']:,}"
-    return f'<p class="lead">{_text(where)}</p><table>{head}{"".join(lines)}</table>'
+    table = f'<p class="lead">{_text(where)}</p><table>{head}{"".join(lines)}</table>'
+    alarms = "".join(f"<li>{_text(line)}</li>" for line in evaluation.get("alarms", ()))
+    return f"{table}<ul>{alarms}</ul>" if alarms else table
 
 
 def _pictures(workdir: Path) -> str:
