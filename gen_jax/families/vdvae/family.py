@@ -16,7 +16,7 @@ from gen_jax.families.vdvae.networks import Inference, VDVAENetwork
 class VDVAE:
     """log p(x) >= E_q[log p(x|z)] - sum_l E_q[KL(q(z_l|x, z_<l) || p(z_l|z_<l))].
 
-    Child 2021 (arXiv 2011.10650), equation 1, with the KL of each layer in closed form given the
+    Child 2021 (arXiv 2011.10650), with the KL of each layer in closed form given the
     layers above. The rate is weighted by beta (Higgins et al. 2017, equation 4) and may be warmed
     up (Sønderby et al. 2016, arXiv 1602.02282, section 2.3).
 

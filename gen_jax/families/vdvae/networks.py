@@ -1,6 +1,6 @@
 """The very deep VAE: a path up from the image, a path down from a constant, latents on the way.
 
-Child 2021 (arXiv 2011.10650), figure 3, with one width at all resolutions.
+After Child 2021 (arXiv 2011.10650), with one width at all resolutions.
 """
 
 import functools
@@ -79,7 +79,7 @@ def _scaled(depth: int) -> Callable:
 class Bottleneck(nn.Module):
     """Convolutions 1x1, 3x3, 3x3, 1x1, a GELU before each: [N, H, W, C] -> [N, H, W, features].
 
-    Images of 2x2 and less have 1x1 for 3x3. Child 2021, section 3.1.
+    Images of 2x2 and less have 1x1 for 3x3, as in Child 2021 (arXiv 2011.10650).
 
     Attributes:
       features: channels that come out.
@@ -169,7 +169,7 @@ class VDVAENetwork(nn.Module):
     """p(z) = prod p(z_l|z_<l) and q(z|x) = prod q(z_l|x, z_<l) on one path from the top down.
 
     Both take what the layers above have drawn from the same path (Sønderby et al. 2016, arXiv
-    1602.02282, section 2). All latents of an image, or noise for them, are one vector, in the
+    1602.02282). All latents of an image, or noise for them, are one vector, in the
     order in which they are drawn: layers from the top down.
 
     Attributes:
