@@ -162,6 +162,10 @@ def _check_regularizers(model: ConfigDict, estimator: str) -> None:
         raise UserError(f"model.regularizer={model.regularizer!r} {closed_form}")
     if model.adversary == "image" and estimator != "analytic":
         raise UserError(f"model.adversary='image' {closed_form}")
+    if model.adversary == "image" and model.regularizer != "kl":
+        raise UserError("a VAE-GAN has the plain rate; use --config.model.regularizer=kl")
+    if model.adversary != "none" and model.adversary_weight <= 0:
+        raise UserError(f"model.adversary_weight={model.adversary_weight} must be above 0")
     if model.autoencoder and model.regularizer not in ("kl", "l2", "mmd"):
         raise UserError("a plain autoencoder has no KL; use --config.model.regularizer=l2 or mmd")
     if model.autoencoder and model.adversary != "none":
@@ -199,5 +203,6 @@ def _check_prior(model: ConfigDict, spec: DataSpec) -> None:
             "pseudo-inputs start at the first training examples, of which 1,024 are given; use "
             "--config.model.prior_components=1000"
         )
-    if model.autoencoder and (model.prior != "standard_normal" or model.upper_latent_dims):
-        raise UserError("a plain autoencoder has no prior and one layer of latents")
+    layered = model.upper_latent_dims or model.flow_steps
+    if model.autoencoder and (model.prior != "standard_normal" or layered):
+        raise UserError("a plain autoencoder has no prior and one layer of latents without a flow")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
-from gen_jax import likelihoods, parallel
+from gen_jax import parallel
 from gen_jax.families.vae import objectives
 from gen_jax.families.vae.family import VAE
 from gen_jax.likelihoods import softplus
@@ -25,7 +25,7 @@ class Discriminator(nn.Module):
         return features.astype(jnp.float32), logit.astype(jnp.float32)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AdversarialVAE(VAE):
     """A VAE and a discriminator, which are updated together from one minibatch.
 
@@ -34,8 +34,8 @@ class AdversarialVAE(VAE):
       adversary_weight: gamma of the papers.
     """
 
-    discriminator: Discriminator = None
-    adversary_weight: float = 1.0
+    discriminator: Discriminator
+    adversary_weight: float
 
     turns = (("vae", "discriminator"),)
 
@@ -100,8 +100,6 @@ class VAEGAN(AdversarialVAE):
 
     def losses(self, turn, params, extra, batch, keys, step):
         _, extra, metrics, z = self._negative_bound(params, extra, batch, keys, step)
-        mean, log_variance = self.encode(params, extra, batch)
-        rate = likelihoods.gaussian_kl(mean, log_variance).mean()
         prior = self._apply(
             "sample_prior", params, keys_lib.named(keys, "prior"), batch["label"], 1.0
         )
@@ -122,7 +120,7 @@ class VAEGAN(AdversarialVAE):
         _, logits = self._judge(params, fakes)
         generator = softplus(-logits).mean()
         losses = {
-            "vae": self._beta(step) * rate + weight * feature_distortion + generator,
+            "vae": self._beta(step) * metrics["rate"] + weight * feature_distortion + generator,
             "discriminator": softplus(-logits_real).mean() + 2 * softplus(logits).mean(),
         }
         return losses, extra, metrics | {"feature_distortion": feature_distortion}

@@ -150,6 +150,9 @@ def test_what_goes_with_an_adversary():
         ({"adversary": "image", "prior": "mixture"}, "closed-form"),
         ({"adversary": "factor", "autoencoder": True}, "autoencoder=False"),
         ({"adversary": "strict"}, "factor, image"),
+        ({"adversary": "image", "regularizer": "mmd"}, "regularizer=kl"),
+        ({"adversary": "factor", "adversary_weight": 0.0}, "above 0"),
+        ({"autoencoder": True, "flow_steps": 2}, "without a flow"),
     ):
         with pytest.raises(UserError, match=word):
             build_vae(**changes)
