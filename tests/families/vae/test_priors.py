@@ -14,19 +14,27 @@ from gen_jax.families.vae import priors
 RNG = np.random.default_rng(0)
 
 
-def test_mixture_density_by_hand():
-    z, mean, log_variance = (
-        RNG.normal(size=(5, 3)),
-        RNG.normal(size=(4, 3)),
-        RNG.normal(size=(4, 3)),
-    )
+def mixture_density(z, mean, log_variance):
+    """In float64, by scipy."""
     terms = [
         stats.multivariate_normal(m, np.diag(np.exp(v))).logpdf(z)
         for m, v in zip(mean, log_variance, strict=True)
     ]
-    expected = special.logsumexp(terms, 0) - np.log(4)
-    found = priors.log_prob(*(jnp.float32(a) for a in (z, mean, log_variance)))
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    return special.logsumexp(terms, 0) - np.log(len(mean))
+
+
+def test_mixture_density_by_hand():
+    shapes = (5, 3), (4, 3), (4, 3)
+    arguments = [np.float32(RNG.normal(size=shape)) for shape in shapes]
+    np.testing.assert_allclose(priors.log_prob(*arguments), mixture_density(*arguments), rtol=1e-5)
+
+
+def test_a_narrow_mixture_far_from_the_origin_keeps_its_digits():
+    mean = np.float32(100 + RNG.normal(size=(50, 40)))
+    log_variance = np.float32(RNG.normal(size=mean.shape) - 4)
+    z = np.float32(mean + np.exp(log_variance / 2) * RNG.normal(size=mean.shape))
+    arguments = z, mean, log_variance
+    np.testing.assert_allclose(priors.log_prob(*arguments), mixture_density(*arguments), atol=5e-3)
 
 
 def test_mixture_samples_have_its_moments():
