@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.stats import norm
+from scipy import special
 
 from gen_jax import pictures
 from gen_jax.data.sources import Dataset
@@ -71,7 +71,7 @@ def _interpolation(subject: Subject, batch: dict, rows: int = 4, steps: int = 10
 
 def _latent_map(subject: Subject, size: int = 20) -> np.ndarray:
     """Decoded quantiles of the prior: cells of equal probability (Kingma and Welling, fig. 4)."""
-    quantiles = norm.ppf((np.arange(size) + 0.5) / size)
+    quantiles = special.ndtri((np.arange(size) + 0.5) / size)
     z = np.stack(np.meshgrid(quantiles, quantiles[::-1]), -1).reshape(-1, 2)
     decoded = subject.decode(jnp.float32(z))
     return pictures.tile(subject.spec.to_uint8(decoded), columns=size, gap=0)

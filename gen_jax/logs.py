@@ -1,15 +1,28 @@
 """What a run tells: metrics.jsonl, TensorBoard, a progress bar, tables."""
 
+import contextlib
 import json
 import math
+import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from rich import progress as rich_progress
 from rich.console import Console
 from rich.table import Table
+
+
+@contextlib.contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Within it, a module that is not imported yet seems not to be installed."""
+    hides = sys.modules.setdefault(module, None) is None
+    try:
+        yield
+    finally:
+        if hides:
+            del sys.modules[module]
 
 
 class MetricsWriter:
@@ -25,7 +38,10 @@ class MetricsWriter:
         self._enabled = enabled
         if not enabled:
             return
-        from tensorboardX import SummaryWriter  # half a second that other commands save
+        # Half a second that other commands save; and tensorboardX imports PyTorch where there is
+        # one, which takes seconds, for tensors that it is never given.
+        with _hidden("torch"):
+            from tensorboardX import SummaryWriter
 
         path = Path(workdir) / "metrics.jsonl"
         if path.is_file():

@@ -48,7 +48,7 @@ def environment(devices: int = 1) -> dict[str, str]:
     if devices > 1:
         # More threads than cores, or the virtual devices wait for each other for ever.
         env |= {
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+            "XLA_FLAGS": f"{env['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}",
             "NPROC": "32",
         }
     return env

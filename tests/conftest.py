@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-# One device in this process, whatever the shell says; tests of several start their own.
-os.environ.pop("XLA_FLAGS", None)
+# One device in this process, whatever the shell says; tests of several start their own. Most of
+# the suite's time is compilation, and without LLVM's optimisations that takes half as long.
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
 
 from gen_jax import parallel
 

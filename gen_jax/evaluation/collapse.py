@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
-from scipy import special, stats
+from scipy import special
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
@@ -245,7 +245,7 @@ def different_bins(a: np.ndarray, b: np.ndarray, alpha: float) -> np.ndarray:
     share_a, share_b = a / a.sum(), b / b.sum()
     pooled = (a + b) / (a.sum() + b.sum())
     error = np.sqrt(pooled * (1 - pooled) * (1 / a.sum() + 1 / b.sum()))
-    return np.abs(share_a - share_b) > stats.norm.isf(alpha / 2) * error
+    return np.abs(share_a - share_b) > -special.ndtri(alpha / 2) * error
 
 
 def jensen_shannon(a: np.ndarray, b: np.ndarray) -> float:

@@ -12,8 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from sklearn.decomposition import PCA
-from sklearn.mixture import GaussianMixture
 
 from gen_jax import families
 from gen_jax import keys as keys_lib
@@ -75,6 +73,10 @@ def fit(subject: Subject, dataset: Dataset, settings: ConfigDict) -> Subject:
     Raises:
       UserError: if the model is no autoencoder.
     """
+    # Half a second that a run without such a prior saves.
+    from sklearn.decomposition import PCA
+    from sklearn.mixture import GaussianMixture
+
     families.require(subject.family, Autoencoder, "eval.fitted_components")
     limited = type(settings)({**settings, "num_examples": EXAMPLES})
     z = likelihood.per_example(subject, dataset.splits["train"], limited, _posterior_draw)
