@@ -4,8 +4,9 @@
     python launch.py evaluate --workdir=runs/iwae5 --record=iwae
 
 The argument is [fashion_]CELL[_2l]: CELL is vae1, vae5, vae50, iwae5, iwae50 or dreg5, dreg50;
-`_2l` has two stochastic layers; `fashion_` takes Fashion-MNIST. `full` in front of all
-(full_iwae5_2l) is the paper's schedule, which needs an accelerator.
+`_2l` has two stochastic layers; `fashion_` takes Fashion-MNIST, with three seeds side by side where
+a cell has at most five samples. `full` in front of all (full_iwae5_2l) is the paper's schedule,
+which needs an accelerator.
 
 The short schedule is batch 100, 400,000 steps and a cosine; a one-layer cell with one sample
 takes 20 minutes on 2 CPU cores, five samples take about four times that. The paper's: batch 20,
@@ -54,6 +55,8 @@ def get_config(config, variant):
     config.model.activation = "tanh"
     config.model.latent_dim = 50
     config.model.update(CELLS[cell])
+    if fashion and not cell.endswith("50"):
+        config.num_replicas = 3
     if variant.endswith("_2l"):
         config.model.latent_dim = 100
         config.model.upper_latent_dims = (50,)

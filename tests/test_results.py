@@ -25,6 +25,9 @@ def test_rows_are_whole(path):
         assert row["status"] in ("measured", "not run")
         assert (row["value"] is None) == (row["status"] == "not run")
         assert row["command"].startswith("python ")
+        file, _, argument = row["row"].partition(":")
+        if "launch.py train" in row["command"]:
+            assert f"experiments/{file}.py{':' * bool(argument)}{argument} " in row["command"]
 
 
 @pytest.fixture
