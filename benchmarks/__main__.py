@@ -9,74 +9,43 @@ spread: ratios and not seconds, as machines differ and are shared.
 """
 
 import argparse
-import json
 import sys
 import time
 
-import jax
-
-from benchmarks import contest
+from benchmarks import contest, machine
+from benchmarks import rows as rows_lib
 from benchmarks import work as work_lib
-from gen_jax import logs, results
+from gen_jax import results
 
 TABLE = results.ROOT / "results" / "speed.json"
 SPREADS = 3.0  # by which a ratio may fall, and
 LEAST = 0.1  # a part of the recorded ratio that it may fall by in any case
 
 
-def measure(works: list[work_lib.Work], rounds: int) -> list[dict]:
-    """Rows of the table, as `results` has them, with one median or ratio each."""
-    from benchmarks import machine
-
-    rate = machine.matmul_rate()
-    rows = []
-    for work in works:
-        start = time.monotonic()
-        times = contest.compete(work.name, list(work.contestants), rounds)
-        figures = {
-            f"ratio_to_{name}": times.ratio("gen_jax", name)
-            for name in work.contestants
-            if name != "gen_jax"
-        }
-        if work.flops:
-            part = work.flops() / times.median("gen_jax") / rate
-            figures["fraction_of_matmul"] = part, None
-        seconds = round(time.monotonic() - start)
-        rows += [_row(work, rounds, seconds, name, *each) for name, each in figures.items()]
-        medians = {name: times.median(name) for name in work.contestants}
-        each = ", ".join(f"{name} {value * 1e3:,.1f} ms" for name, value in medians.items())
-        print(f"{work.name}: {work.unit} take {each}", flush=True)
-    return rows
-
-
-def _row(
-    work: work_lib.Work, rounds: int, seconds: int, metric: str, value: float, spread: float | None
-) -> dict:
-    platform = jax.devices()[0].platform
-    measured = {
-        "row": f"{work.name}:{platform}",
-        "metric": metric,
-        "value": round(value, 3),
-        "stderr": None if spread is None else round(spread, 3),
-        "unit": "of the rate of a matrix product" if spread is None else "times as fast",
+def measure(work: work_lib.Work, rounds: int) -> list[dict]:
+    """The rows of a work: ratios to the other contestants, and the part of the machine's rate."""
+    start = time.monotonic()
+    times = contest.compete(work.name, list(work.contestants), rounds)
+    medians = {name: times.median(name) for name in work.contestants}
+    each = ", ".join(f"{name} {seconds * 1e3:,.1f} ms" for name, seconds in medians.items())
+    print(f"{work.name}: {work.unit} take {each}", flush=True)
+    common = {
+        "row": f"{work.name}:{rows_lib.platform()}",
         "n": rounds,
-        "protocol": f"{work.unit} a time; median over interleaved rounds, and half the distance "
-        "of the quartiles.",
-        "hardware": results.hardware(),
-        "wall_clock_s": seconds,
+        "wall_clock_s": round(time.monotonic() - start),
         "command": f"python -m benchmarks --works={work.name}",
-        "commit": results.commit(),
-        "status": "measured",
     }
-    empty = {"seeds": [], "worst": None, "reference": None, "source": "", "deviation": ""}
-    return {field: (measured | empty)[field] for field in results.FIELDS}
-
-
-def merged(old: list[dict], new: list[dict]) -> list[dict]:
-    """The old rows, those replaced that were measured anew, and the others after them."""
-    newest = {(row["row"], row["metric"]): row for row in new}
-    kept = [newest.pop((row["row"], row["metric"]), row) for row in old]
-    return kept + list(newest.values())
+    protocol = f"{work.unit} a time. Median over interleaved rounds ± half the quartiles' distance."
+    rows = []
+    for name in list(work.contestants)[1:]:
+        value, spread = times.ratio("gen_jax", name)
+        metric = {"metric": f"ratio_to_{name}", "unit": "times as fast", "protocol": protocol}
+        rows.append(rows_lib.measured(value, spread, **common, **metric))
+    if work.flops:
+        part = work.flops() / medians["gen_jax"] / machine.matmul_rate()
+        metric = {"metric": "fraction_of_matmul", "unit": "of a matrix product's rate"}
+        rows.append(rows_lib.measured(part, None, **common, **metric))
+    return rows
 
 
 def regressions(old: list[dict], new: list[dict]) -> list[str]:
@@ -108,15 +77,13 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(f"no work {unknown[0]!r}; there are: {', '.join(works)}", file=sys.stderr)
         return 1
-    old = json.loads(TABLE.read_text()) if TABLE.exists() else []
-    new = measure([works[name] for name in names], flags.rounds)
-    rows = [(r["row"], r["metric"], logs.figure(r), r["unit"]) for r in new]
-    logs.print_table(results.hardware(), ("work", "metric", "measured", "unit"), rows)
+    new = [row for name in names for row in measure(works[name], flags.rounds)]
+    rows_lib.show(new)
     if flags.check:
-        lines = regressions(old, new)
+        lines = regressions(results.read(TABLE), new)
         print("\n".join(lines) or "no ratio has fallen")
         return 1 if lines else 0
-    TABLE.write_text(json.dumps(merged(old, new), indent=2) + "\n")
+    rows_lib.write(TABLE, new)
     return 0
 
 

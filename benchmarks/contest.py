@@ -1,5 +1,6 @@
 """Interleaved timing of contestants, each in a process of its own."""
 
+import contextlib
 import dataclasses
 import json
 import subprocess
@@ -24,25 +25,31 @@ class Contestant:
         self.name = name
         self.count = 1
 
-    def time(self, count: int) -> float:
-        """Seconds for doing the work `count` times.
+    def begin(self, count: int) -> None:
+        """Starts doing the work `count` times."""
+        # A process that has died is noticed by `end`.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{count}\n")
+            self._process.stdin.flush()
+
+    def end(self) -> float:
+        """Seconds that it took.
 
         Raises:
           RuntimeError: if the process has died; its messages are on stderr.
         """
-        try:
-            self._process.stdin.write(f"{count}\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
         for line in self._process.stdout:
             if line.startswith('{"seconds"'):
                 return json.loads(line)["seconds"]
         raise RuntimeError(f"{self.name} died with exit code {self._process.wait()}")
 
-    def warm_up(self) -> None:
-        """Compiles, and finds how often the work fits into a round."""
-        self.time(1)
+    def time(self, count: int) -> float:
+        """Seconds for doing the work `count` times."""
+        self.begin(count)
+        return self.end()
+
+    def choose_count(self) -> None:
+        """Finds how often the work fits into a round."""
         seconds = self.time(1)
         while seconds < ROUND_SECONDS / 4:
             self.count *= 2
@@ -76,7 +83,11 @@ def compete(work: str, names: Sequence[str], rounds: int) -> Times:
     contestants = [Contestant(work, name) for name in names]
     try:
         for contestant in contestants:
-            contestant.warm_up()
+            contestant.begin(1)  # all of them compile at the same time
+        for contestant in contestants:
+            contestant.end()
+        for contestant in contestants:
+            contestant.choose_count()
         seconds = {name: [] for name in names}
         for number in range(rounds):
             for contestant in contestants[:: 1 if number % 2 == 0 else -1]:

@@ -1,6 +1,6 @@
 """gen_jax's side of a training benchmark: the compiled step of a config on made-up images."""
 
-import functools
+import dataclasses
 import itertools
 
 import jax
@@ -43,41 +43,43 @@ def build(family: str, spec: DataSpec, **changes) -> Experiment:
 def runner(experiment: Experiment) -> Runner:
     """Runs dispatches of `steps_per_dispatch` steps, as training does: one is one time of it."""
     parallel.setup()
+    train_steps, data, seeds, batches = _prepared(experiment)
+    state = parallel.replicated(experiment.init())
+
+    def run(count: int) -> None:
+        nonlocal state
+        for batch in itertools.islice(batches, count):
+            state, metrics = train_steps(state, data, seeds, batch)
+        jax.block_until_ready((state, metrics))
+
+    return run
+
+
+def cost(experiment: Experiment) -> tuple[float, float]:
+    """Of one step as XLA counts them: floating-point operations, and bytes held at once."""
+    config = experiment.config.copy_and_resolve_references()
+    config.steps_per_dispatch = 1  # XLA counts the body of a loop once
+    experiment = dataclasses.replace(experiment, config=config)
+    train_steps, data, seeds, batches = _prepared(experiment)
+    compiled = train_steps.lower(experiment.template(), data, seeds, next(batches)).compile()
+    memory = compiled.memory_analysis()
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    held += memory.temp_size_in_bytes - memory.alias_size_in_bytes
+    return compiled.cost_analysis()["flops"], held
+
+
+def _prepared(experiment: Experiment):
+    """The training function and its arguments but the state, as `gen_jax.experiment.train`."""
     config: ConfigDict = experiment.config
     batches = TrainBatches(
         experiment.dataset.splits["train"],
-        seeds=[0],
+        seeds=experiment.seeds.reshape(-1).tolist(),
         batch_size=config.batch_size,
         num_turns=len(experiment.family.turns),
         steps_per_dispatch=config.steps_per_dispatch,
         resident_limit_mb=config.data.resident_limit_mb,
     )
     data, seeds = parallel.replicated((batches.data, experiment.seeds))
-    state = parallel.replicated(experiment.init())
+    axis = 2 if config.num_replicas == 1 else 3
     dispatches = batches.dispatches(0, 10**9 * config.steps_per_dispatch)
-    train_steps = experiment.compile()
-
-    def run(count: int) -> None:
-        nonlocal state
-        for batch in itertools.islice(dispatches, count):
-            state, metrics = train_steps(state, data, seeds, parallel.split(batch, 2))
-        jax.block_until_ready((state, metrics))
-
-    return run
-
-
-def flops(experiment: Experiment) -> float:
-    """Of one dispatch, counted by XLA on one step."""
-    from gen_jax import train_step
-
-    config = experiment.config
-    steps = train_step.make_steps(
-        experiment.family, experiment.optimizer, experiment.dataset.spec, config.optim.accumulate
-    )
-    turns = len(experiment.family.turns)
-    index = np.zeros((1, 1, turns, config.batch_size), np.int32)
-    data = experiment.dataset.splits["train"].arrays()
-    mapped = jax.vmap(steps, in_axes=(None, None, None, 0), axis_name=parallel.AXIS)
-    state = jax.eval_shape(experiment.init)
-    lowered = jax.jit(functools.partial(mapped)).lower(state, data, 0, {"index": index})
-    return lowered.compile().cost_analysis()["flops"] * config.steps_per_dispatch
+    return experiment.compile(), data, seeds, (parallel.split(batch, axis) for batch in dispatches)

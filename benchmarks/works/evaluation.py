@@ -82,16 +82,12 @@ def _fid_torch() -> Runner:
     """The same, with the matrix square root of scipy, as pytorch-fid has it."""
     import torch
     from scipy import linalg
-    from torch import nn
 
     from benchmarks import pytorch
+    from benchmarks.works import classifier
 
     pytorch.setup()
-    layers = []
-    for before, width, stride in ((1, 32, 1), (32, 64, 2), (64, 64, 2)):
-        layers += [nn.Conv2d(before, width, 3, stride, 1), nn.ReLU()]
-    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 49, 128), nn.ReLU())
-    net = net.to(pytorch.device())
+    net = classifier.torch_network()[0].to(pytorch.device())
     fake = pytorch.images(_pictures())
 
     @torch.no_grad()

@@ -44,7 +44,7 @@ def _gen_jax_runner(recipe: str) -> Runner:
 def _flops(recipe: str) -> float:
     from benchmarks import training
 
-    return training.flops(_experiment(recipe))
+    return STEPS * training.cost(_experiment(recipe))[0]
 
 
 def _torch_networks():

@@ -33,7 +33,7 @@ def _gen_jax_runner(*arguments) -> Runner:
 def _flops(*arguments) -> float:
     from benchmarks import training
 
-    return training.flops(_gen_jax(*arguments))
+    return STEPS * training.cost(_gen_jax(*arguments))[0]
 
 
 def _torch_networks(network: str):
