@@ -23,8 +23,8 @@ def measured(value: float, stderr: float | None, **fields) -> dict:
         "status": "measured",
         **fields,
     }
-    empty = {"seeds": [], "worst": None, "reference": None}
-    empty |= dict.fromkeys(("source", "protocol", "deviation"), "")
+    empty = {"seeds": [], "worst": None, "reference": None, "protocol": ""}
+    empty |= {"source": "", "deviation": ""}
     return {field: (empty | given)[field] for field in results.FIELDS}
 
 
