@@ -140,10 +140,13 @@ def reproduce(flags: argparse.Namespace, overrides: list[str]) -> None:
         logs.print_table(f"table {flags.table}", columns, cells)
         print(f"to measure: python launch.py reproduce --table={flags.table} --rows=ROW,ROW")
         return
-    names = list(dict.fromkeys(row["row"] for row in rows))
+    commands = {row["row"]: row["command"] for row in rows}
     for name in flags.rows.split(","):
-        if name not in names:
-            raise UserError(f"table {flags.table} has no row {name!r}; it has: {', '.join(names)}")
+        if name not in commands:
+            there = ", ".join(commands)
+            raise UserError(f"table {flags.table} has no row {name!r}; it has: {there}")
+        if not Path(f"experiments/{name.partition(':')[0]}.py").exists():
+            raise UserError(f"row {name!r} is no experiment; it is measured by {commands[name]}")
     for name in flags.rows.split(","):
         file, colon, argument = name.partition(":")
         workdir = Path("runs") / name.replace(":", "-")

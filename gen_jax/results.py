@@ -164,5 +164,10 @@ def _line(row: dict) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-if __name__ == "__main__":
+def write_page() -> None:
+    """docs/results.md from results/."""
     (ROOT / "docs" / "results.md").write_text(render(ROOT / "results"))
+
+
+if __name__ == "__main__":
+    write_page()

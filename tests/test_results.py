@@ -72,7 +72,8 @@ def test_reproduce_lists_and_measures_rows(table, tmp_path, monkeypatch, capsys)
     folder = tmp_path / "root" / "results"
     folder.mkdir(parents=True)
     row = results.read(table)[0] | {"row": "quickstart:smoke", "metric": "nll"}
-    (folder / "tiny.json").write_text(json.dumps([row]))
+    speed = row | {"row": "dcgan:cpu", "command": "python -m benchmarks --works=dcgan"}
+    (folder / "tiny.json").write_text(json.dumps([row, speed]))
     monkeypatch.setattr(results, "ROOT", tmp_path / "root")
     monkeypatch.setattr(results, "commit", lambda: "abc")
     monkeypatch.chdir(tmp_path)
@@ -81,6 +82,8 @@ def test_reproduce_lists_and_measures_rows(table, tmp_path, monkeypatch, capsys)
     assert "not run" in capsys.readouterr().out
     assert launch.main(["reproduce", "--table=tiny", "--rows=quickstart:smok"]) == 1
     assert "no row 'quickstart:smok'; it has: quickstart:smoke" in capsys.readouterr().err
+    assert launch.main(["reproduce", "--table=tiny", "--rows=dcgan:cpu"]) == 1
+    assert "it is measured by python -m benchmarks --works=dcgan" in capsys.readouterr().err
     assert launch.main(["reproduce", "--table=tiny", "--rows=quickstart:smoke"]) == 0
     measured = results.read(folder / "tiny.json")[0]
     assert measured["status"] == "measured" and measured["n"] == 32

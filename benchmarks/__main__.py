@@ -1,0 +1,91 @@
+"""Times works against PyTorch, prints the table and writes results/speed.json.
+
+    python -m benchmarks                       all works
+    python -m benchmarks --works=dcgan,wgan_gp
+    python -m benchmarks --check               compares with results/speed.json, writes nothing
+
+The check fails where a ratio has fallen under the recorded one by more than three times its
+spread: ratios and not seconds, as machines differ and are shared.
+"""
+
+import argparse
+import sys
+import time
+
+from benchmarks import contest, machine
+from benchmarks import rows as rows_lib
+from benchmarks import work as work_lib
+from gen_jax import results
+
+TABLE = results.ROOT / "results" / "speed.json"
+SPREADS = 3.0  # by which a ratio may fall, and
+LEAST = 0.1  # a part of the recorded ratio that it may fall by in any case
+
+
+def measure(work: work_lib.Work, rounds: int) -> list[dict]:
+    """The rows of a work: ratios to the other contestants, and the part of the machine's rate."""
+    start = time.monotonic()
+    times = contest.compete(work.name, list(work.contestants), rounds)
+    medians = {name: times.median(name) for name in work.contestants}
+    each = ", ".join(f"{name} {seconds * 1e3:,.1f} ms" for name, seconds in medians.items())
+    print(f"{work.name}: {work.unit} take {each}", flush=True)
+    common = {
+        "row": f"{work.name}:{rows_lib.platform()}",
+        "n": rounds,
+        "wall_clock_s": round(time.monotonic() - start),
+        "command": f"python -m benchmarks --works={work.name}",
+    }
+    protocol = f"{work.unit} a time. Median over interleaved rounds ± half the quartiles' distance."
+    rows = []
+    for name in list(work.contestants)[1:]:
+        value, spread = times.ratio("gen_jax", name)
+        metric = {"metric": f"ratio_to_{name}", "unit": "times as fast", "protocol": protocol}
+        rows.append(rows_lib.measured(value, spread, **common, **metric))
+    if work.flops:
+        part = work.flops() / medians["gen_jax"] / machine.matmul_rate()
+        metric = {"metric": "fraction_of_matmul", "unit": "of a matrix product's rate"}
+        rows.append(rows_lib.measured(part, None, **common, **metric))
+    return rows
+
+
+def regressions(old: list[dict], new: list[dict]) -> list[str]:
+    """A line for each ratio that is lower than it was by more than its spread allows."""
+    recorded = {(row["row"], row["metric"]): row for row in old if row["status"] == "measured"}
+    lines = []
+    for row in new:
+        before = recorded.get((row["row"], row["metric"]))
+        if before is None or row["stderr"] is None:
+            continue
+        least = before["value"] - max(SPREADS * before["stderr"], LEAST * before["value"])
+        if row["value"] < least:
+            lines.append(
+                f"{row['row']}: {row['metric']} is {row['value']}, and was {before['value']} "
+                f"± {before['stderr']} at {before['commit']}"
+            )
+    return lines
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("--works", default="", help="names with commas; all by default")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    flags = parser.parse_args(arguments)
+    works = work_lib.find()
+    names = flags.works.split(",") if flags.works else list(works)
+    unknown = [name for name in names if name not in works]
+    if unknown:
+        print(f"no work {unknown[0]!r}; there are: {', '.join(works)}", file=sys.stderr)
+        return 1
+    new = [row for name in names for row in measure(works[name], flags.rounds)]
+    rows_lib.show(new)
+    if flags.check:
+        lines = regressions(results.read(TABLE), new)
+        print("\n".join(lines) or "no ratio has fallen")
+        return 1 if lines else 0
+    rows_lib.write(TABLE, new)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

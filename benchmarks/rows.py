@@ -1,0 +1,48 @@
+"""Rows of results/speed.json and results/scaling.json, made by measurements alone."""
+
+import json
+from pathlib import Path
+
+import jax
+
+from gen_jax import logs, results
+
+
+def platform() -> str:
+    """ "cpu", "gpu" or "tpu": the end of a row's name."""
+    return jax.devices()[0].platform
+
+
+def measured(value: float, stderr: float | None, **fields) -> dict:
+    """A row with the given fields, this machine and this commit."""
+    given = {
+        "value": float(f"{value:.4g}"),
+        "stderr": None if stderr is None else float(f"{stderr:.2g}"),
+        "hardware": results.hardware(),
+        "commit": results.commit(),
+        "status": "measured",
+        **fields,
+    }
+    empty = {"seeds": [], "worst": None, "reference": None, "protocol": ""}
+    empty |= {"source": "", "deviation": ""}
+    return {field: (empty | given)[field] for field in results.FIELDS}
+
+
+def merged(old: list[dict], new: list[dict]) -> list[dict]:
+    """The old rows, those replaced that were measured anew, and the others after them."""
+    newest = {(row["row"], row["metric"]): row for row in new}
+    kept = [newest.pop((row["row"], row["metric"]), row) for row in old]
+    return kept + list(newest.values())
+
+
+def write(path: Path, new: list[dict]) -> None:
+    """Puts measured rows into a table, and the table into docs/results.md."""
+    old = results.read(path) if path.exists() else []
+    path.write_text(json.dumps(merged(old, new), indent=2) + "\n")
+    results.write_page()
+
+
+def show(rows: list[dict]) -> None:
+    """Prints measured rows."""
+    lines = [(row["row"], row["metric"], logs.figure(row), row["unit"]) for row in rows]
+    logs.print_table(results.hardware(), ("row", "metric", "measured", "unit"), lines)

@@ -1,0 +1,169 @@
+"""How time and memory of a training step grow with the work, and the picture of it.
+
+    python -m benchmarks.scaling                      all axes: results/scaling.json and the picture
+    python -m benchmarks.scaling --axes=replicas
+
+A row for each point, and one for the exponent of the power law fitted to an axis' points. Sizes
+take turns, as contestants do. Memory is what XLA's compiled step holds at once, its arguments
+(state and resident data) included.
+"""
+
+import argparse
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks import rows as rows_lib
+from benchmarks import training
+from gen_jax import results
+from gen_jax.data.spec import DataSpec
+from gen_jax.experiment import Experiment
+
+TABLE = results.ROOT / "results" / "scaling.json"
+PICTURE = results.ROOT / "docs" / "pictures" / "scaling.png"
+ROUNDS = 7
+PROTOCOL = "Median over interleaved rounds ± half the distance of the quartiles."
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """A size that grows.
+
+    Attributes:
+      work: what is trained.
+      sizes: of the axis.
+      build: size -> experiment.
+    """
+
+    work: str
+    sizes: tuple[int, ...]
+    build: Callable[[int], Experiment]
+
+
+def _vae(image_size: int = 28, channels: int = 1, **changes) -> Experiment:
+    spec = DataSpec("binary", (image_size, image_size, channels), levels=2)
+    return training.build("vae", spec, steps_per_dispatch=2, **changes)
+
+
+def _conv(image_size: int = 28, batch_size: int = 64) -> Experiment:
+    return _vae(
+        image_size,
+        batch_size=batch_size,
+        model__network="conv",
+        model__activation="relu",
+        model__hidden=(32, 64, 128),
+        model__latent_dim=32,
+    )
+
+
+AXES = {
+    "batch_size": Axis("vae_conv", (16, 32, 64, 128, 256), lambda n: _conv(batch_size=n)),
+    "image_size": Axis("vae_conv", (28, 32, 64, 128), _conv),
+    "depth": Axis(
+        "vae_mlp", (1, 2, 4, 8, 16), lambda n: _vae(batch_size=128, model__hidden=(200,) * n)
+    ),
+    "importance_samples": Axis(
+        "vae_mlp", (1, 5, 10, 20, 50), lambda n: _vae(batch_size=20, model__importance_samples=n)
+    ),
+    "replicas": Axis(
+        "vae_mlp", (1, 2, 4, 8, 16, 32), lambda n: _vae(batch_size=128, num_replicas=n)
+    ),
+}
+
+
+def exponent(sizes: Sequence[float], values: np.ndarray) -> tuple[float, float]:
+    """The slope of ln(value) in ln(size) by least squares, and its standard error."""
+    x, y = np.log(sizes) - np.log(sizes).mean(), np.log(values) - np.log(values).mean()
+    slope = (x @ y) / (x @ x)
+    residual = y - slope * x
+    return float(slope), float(np.sqrt(residual @ residual / (len(x) - 2) / (x @ x)))
+
+
+def measure(name: str) -> list[dict]:
+    """The rows of an axis."""
+    axis, start = AXES[name], time.monotonic()
+    experiments = [axis.build(size) for size in axis.sizes]
+    runners = [training.runner(experiment) for experiment in experiments]
+    steps = experiments[0].config.steps_per_dispatch
+    taken = [[] for _ in runners]
+    for runner in runners:
+        runner(2)
+    for _ in range(ROUNDS):
+        for runner, seconds in zip(runners, taken, strict=True):
+            before = time.perf_counter()
+            runner(4)
+            seconds.append((time.perf_counter() - before) / 4 / steps)
+    seconds = np.array(taken)
+    memory = np.array([training.step_megabytes(experiment) for experiment in experiments])
+    memory = np.array([training.cost(experiment)[1] for experiment in experiments]) / 2**20
+    low, median, high = 1e3 * np.percentile(seconds, (25, 50, 75), axis=1)
+    row = f"{axis.work}:{rows_lib.platform()}:{name}"
+    common = {
+        "wall_clock_s": round(time.monotonic() - start),
+        "command": f"python -m benchmarks.scaling --axes={name}",
+    }
+    made = []
+    for size, *values, megabytes in zip(axis.sizes, median, (high - low) / 2, memory, strict=True):
+        point = {**common, "row": f"{row}={size}"}
+        timed = {"metric": "step_milliseconds", "unit": "ms", "n": ROUNDS, "protocol": PROTOCOL}
+        made.append(rows_lib.measured(*values, **point, **timed))
+        held = {"metric": "step_megabytes", "unit": "MiB", "n": 1}
+        made.append(rows_lib.measured(megabytes, None, **point, **held))
+    for metric, values in (("time_exponent", median), ("memory_exponent", memory)):
+        fit = {"row": row, "metric": metric, "unit": "power", "n": len(axis.sizes)}
+        made.append(rows_lib.measured(*exponent(axis.sizes, values), **common, **fit))
+    return made
+
+
+def draw(rows: list[dict]) -> Figure:
+    """Time and memory of a step against each size, with the fitted power."""
+    points, powers = {}, {}
+    for row in rows:
+        name, _, size = row["row"].partition("=")
+        if size:
+            curve = points.setdefault(name, {}).setdefault(row["metric"], [])
+            curve.append((int(size), row["value"]))
+        else:
+            powers[name, row["metric"]] = row["value"]
+    figure = Figure((3.1 * len(points), 5.4), layout="constrained")
+    metrics = {
+        "step_milliseconds": ("time of a step (ms)", "time_exponent"),
+        "step_megabytes": ("memory of a step (MiB)", "memory_exponent"),
+    }
+    grid = figure.subplots(len(metrics), len(points), squeeze=False, sharex="col")
+    for axes_row, (metric, (label, power)) in zip(grid, metrics.items(), strict=True):
+        for axes, (name, curves) in zip(axes_row, points.items(), strict=True):
+            sizes, values = zip(*curves[metric], strict=True)
+            axes.loglog(sizes, values, "o-", ms=4, lw=1.4, color="#2a6f97")
+            axes.set_title(f"size to the {powers[name, power]:.2f}", fontsize=9, loc="left")
+            axes.set_xticks(sizes, [str(size) for size in sizes])
+            axes.minorticks_off()
+            axes.tick_params(labelsize=8)
+            axes.spines[["top", "right"]].set_visible(False)
+        axes_row[0].set_ylabel(label, fontsize=9)
+    for axes, name in zip(grid[-1], points, strict=True):
+        work, _, size = name.split(":")
+        axes.set_xlabel(f"{size.replace('_', ' ')} ({work})", fontsize=9)
+    return figure
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling")
+    parser.add_argument("--axes", default=",".join(AXES), help="names with commas; all by default")
+    names = parser.parse_args(arguments).axes.split(",")
+    if unknown := [name for name in names if name not in AXES]:
+        print(f"no axis {unknown[0]!r}; there are: {', '.join(AXES)}", file=sys.stderr)
+        return 1
+    new = [row for name in names for row in measure(name)]
+    rows_lib.show(new)
+    rows_lib.write(TABLE, new)
+    draw(results.read(TABLE)).savefig(PICTURE, dpi=110)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

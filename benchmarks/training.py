@@ -1,0 +1,85 @@
+"""gen_jax's side of a training benchmark: the compiled step of a config on made-up images."""
+
+import dataclasses
+import itertools
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from benchmarks.work import Runner
+from gen_jax import config as config_lib
+from gen_jax import families, optimizers, parallel
+from gen_jax.data.batches import TrainBatches
+from gen_jax.data.sources import ArrayExamples, Dataset
+from gen_jax.data.spec import DataSpec
+from gen_jax.experiment import Experiment
+
+NUM_EXAMPLES = 10_000
+
+
+def images(shape: tuple[int, ...]) -> np.ndarray:
+    """Made-up images, uint8 [10_000, *shape]: most pixels are black, as MNIST's are."""
+    generator = np.random.default_rng(0)
+    x = generator.integers(0, 256, (NUM_EXAMPLES, *shape), np.uint8)
+    return x * (generator.random(x.shape) < 0.2).astype(np.uint8)
+
+
+def build(family: str, spec: DataSpec, **changes) -> Experiment:
+    """An experiment on made-up images; `changes` are config keys with "__" for the dot."""
+    config = config_lib.default_config(family)
+    for key, value in changes.items():
+        section, _, name = key.rpartition("__")
+        (config[section] if section else config)[name] = value
+    x = images(spec.shape)
+    labels = np.arange(len(x)) % max(spec.num_classes, 1)
+    dataset = Dataset("made-up", spec, {"train": ArrayExamples("train", x, labels)})
+    model = families.build(family, config.model, spec)
+    networks = sorted({name for turn in model.turns for name in turn})
+    optimizer = {name: optimizers.make(config.optim, config.steps, name) for name in networks}
+    return Experiment(config, dataset, model, optimizer)
+
+
+def runner(experiment: Experiment) -> Runner:
+    """Runs dispatches of `steps_per_dispatch` steps, as training does: one is one time of it."""
+    parallel.setup()
+    train_steps, data, seeds, batches = _prepared(experiment)
+    state = parallel.replicated(experiment.init())
+
+    def run(count: int) -> None:
+        nonlocal state
+        for batch in itertools.islice(batches, count):
+            state, metrics = train_steps(state, data, seeds, batch)
+        jax.block_until_ready((state, metrics))
+
+    return run
+
+
+def cost(experiment: Experiment) -> tuple[float, float]:
+    """Of one step as XLA counts them: floating-point operations, and bytes held at once."""
+    config = experiment.config.copy_and_resolve_references()
+    config.steps_per_dispatch = 1  # XLA counts the body of a loop once
+    experiment = dataclasses.replace(experiment, config=config)
+    train_steps, data, seeds, batches = _prepared(experiment)
+    compiled = train_steps.lower(experiment.template(), data, seeds, next(batches)).compile()
+    memory = compiled.memory_analysis()
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes
+    held += memory.temp_size_in_bytes - memory.alias_size_in_bytes
+    return compiled.cost_analysis()["flops"], held
+
+
+def _prepared(experiment: Experiment):
+    """The training function and its arguments but the state, as `gen_jax.experiment.train`."""
+    config: ConfigDict = experiment.config
+    batches = TrainBatches(
+        experiment.dataset.splits["train"],
+        seeds=experiment.seeds.reshape(-1).tolist(),
+        batch_size=config.batch_size,
+        num_turns=len(experiment.family.turns),
+        steps_per_dispatch=config.steps_per_dispatch,
+        resident_limit_mb=config.data.resident_limit_mb,
+    )
+    data, seeds = parallel.replicated((batches.data, experiment.seeds))
+    axis = 2 if config.num_replicas == 1 else 3
+    dispatches = batches.dispatches(0, 10**9 * config.steps_per_dispatch)
+    return experiment.compile(), data, seeds, (parallel.split(batch, axis) for batch in dispatches)

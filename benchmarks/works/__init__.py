@@ -1,0 +1,1 @@
+"""One module for each family, with a list `WORKS`."""

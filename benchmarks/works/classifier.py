@@ -1,0 +1,85 @@
+"""Training the judge, without the augmentation of its images."""
+
+import functools
+
+from benchmarks.work import Runner, Work
+
+STEPS = 4  # of one time of the work
+BATCH = 128
+
+
+def _experiment():
+    from benchmarks import training
+    from gen_jax.data.spec import DataSpec
+
+    return training.build(
+        "classifier",
+        DataSpec("bytes", (28, 28, 1), levels=256, num_classes=10),
+        batch_size=BATCH,
+        steps_per_dispatch=STEPS,
+        model__augmentations=(),
+    )
+
+
+def _gen_jax() -> Runner:
+    from benchmarks import training
+
+    return training.runner(_experiment())
+
+
+def _flops() -> float:
+    from benchmarks import training
+
+    return STEPS * training.cost(_experiment())[0]
+
+
+def torch_network():
+    """Images to the features of a judge, and these to its logits."""
+    from torch import nn
+
+    layers = []
+    for before, width, stride in ((1, 32, 1), (32, 64, 2), (64, 64, 2)):
+        layers += [nn.Conv2d(before, width, 3, stride, 1), nn.ReLU()]
+    features = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 49, 128), nn.ReLU())
+    return features, nn.Sequential(nn.Dropout(0.5), nn.Linear(128, 10))
+
+
+def _torch(compiled: bool = False) -> Runner:
+    import torch
+    from torch import nn
+
+    from benchmarks import pytorch, training
+
+    pytorch.setup()
+    network = nn.Sequential(*torch_network()).to(pytorch.device())
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    data = pytorch.images(training.images((28, 28, 1)))
+    labels = torch.arange(len(data), device=data.device) % 10
+
+    def loss_of(x, label):
+        return nn.functional.cross_entropy(network(x), label)
+
+    if compiled:
+        loss_of = pytorch.compiled(loss_of)
+
+    def step():
+        index = torch.randint(len(data), (BATCH,), device=data.device)
+        optimizer.zero_grad(set_to_none=True)
+        loss_of(data[index].float() / 127.5 - 1, labels[index]).backward()
+        optimizer.step()
+
+    return pytorch.repeated(step, STEPS)
+
+
+WORKS = [
+    Work(
+        "judge",
+        f"{STEPS} steps",
+        {
+            "gen_jax": _gen_jax,
+            "pytorch": _torch,
+            "pytorch_compiled": functools.partial(_torch, compiled=True),
+        },
+        _flops,
+    )
+]

@@ -1,0 +1,94 @@
+"""The benchmarks' arithmetic and bookkeeping, on made-up times."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import __main__ as main
+from benchmarks import contest, rows, scaling, work
+from gen_jax import results
+
+
+def row(value, stderr, metric="ratio_to_pytorch", name="dcgan:cpu"):
+    fields = {"unit": "times as fast", "n": 9, "wall_clock_s": 1, "command": "true"}
+    return rows.measured(value, stderr, row=name, metric=metric, **fields)
+
+
+def test_a_ratio_is_the_median_of_rounds():
+    times = contest.Times({"ours": np.array([1.0, 2, 4, 1]), "theirs": np.array([2.0, 8, 4, 3])})
+    # Ratios 2, 4, 1 and 3: a slow round, which slows both, is no outlier.
+    assert times.ratio("ours", "theirs") == (2.5, 0.75)
+    assert times.median("ours") == 1.5
+
+
+def test_contestants_take_turns_in_both_orders(monkeypatch):
+    turns = []
+
+    class Contestant:
+        def __init__(self, work, name):
+            self.name, self.count = name, 2
+
+        def begin(self, count):
+            pass
+
+        def end(self):
+            pass
+
+        def choose_count(self):
+            pass
+
+        def time(self, count):
+            turns.append(self.name)
+            return {"a": 2.0, "b": 6.0}[self.name]
+
+        def close(self):
+            turns.append("closed")
+
+    monkeypatch.setattr(contest, "Contestant", Contestant)
+    times = contest.compete("any", ["a", "b"], rounds=3)
+    assert turns == ["a", "b", "b", "a", "a", "b", "closed", "closed"]
+    assert times.ratio("a", "b") == (3, 0)
+    assert times.median("a") == 1  # of one of its two times
+
+
+def test_a_ratio_that_falls_is_seen():
+    old = [row(2.0, 0.02), row(0.5, None, "fraction_of_matmul"), row(9.0, 0.1, name="gone:cpu")]
+    assert not main.regressions(old, [row(1.85, 0.02)])  # by less than a tenth
+    assert not main.regressions([row(2.0, 0.2)], [row(1.5, 0.02)])  # within its spread
+    assert not main.regressions(old, [row(0.1, 0.01, name="new:cpu")])
+    # Fractions are of a rate that was measured once, and say less than ratios.
+    assert not main.regressions(old, [row(0.1, None, "fraction_of_matmul")])
+    (line,) = main.regressions(old, [row(1.7, 0.02)])
+    assert line.startswith("dcgan:cpu: ratio_to_pytorch is 1.7, and was 2.0 ± 0.02")
+
+
+def test_new_rows_replace_old_ones_in_their_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "write_page", lambda: None)
+    path = tmp_path / "speed.json"
+    rows.write(path, [row(1.0, 0.1), row(2.0, 0.1, "ratio_to_pytorch_compiled")])
+    rows.write(path, [row(3.0, 0.1), row(4.0, 0.1, name="judge:cpu")])
+    assert [r["value"] for r in json.loads(path.read_text())] == [3, 2, 4]
+
+
+def test_the_exponent_of_a_power_law():
+    sizes = np.array([1, 2, 4, 8])
+    slope, error = scaling.exponent(sizes, 3 * sizes**1.5)
+    assert slope == pytest.approx(1.5) and error == pytest.approx(0, abs=1e-9)
+    noisy = np.exp(np.array([0.1, -0.1, 0.1, -0.1])) * sizes
+    slope, error = scaling.exponent(sizes, noisy)
+    x, y = np.log(sizes), np.log(noisy)
+    expected, covariance = np.polyfit(x, y, 1, cov=True)
+    assert slope == pytest.approx(expected[0]) and error == pytest.approx(covariance[0, 0] ** 0.5)
+
+
+def test_unknown_names_are_answered_with_those_there_are(capsys):
+    assert main.main(["--works=dcgam"]) == 1
+    assert "no work 'dcgam'; there are: " in capsys.readouterr().err
+    assert scaling.main(["--axes=colour"]) == 1
+    assert "no axis 'colour'; there are: " in capsys.readouterr().err
+
+
+def test_every_row_of_the_table_is_of_a_work():
+    names = {row["row"].partition(":")[0] for row in results.read(main.TABLE)}
+    assert names == set(work.find())

@@ -1,0 +1,68 @@
+"""Both sides of the contests do the same work."""
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import training, work
+from benchmarks.works import classifier, gan, vae
+from gen_jax.data.spec import DataSpec
+
+WORKS = work.find()
+
+
+def parameters(experiment):
+    return sum(leaf.size for leaf in jax.tree.leaves(experiment.template().params))
+
+
+def torch_parameters(*networks):
+    return sum(p.numel() for network in networks for p in network.parameters())
+
+
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_vaes_are_of_one_size(network):
+    pytest.importorskip("torch")
+    ours = parameters(vae._gen_jax(network, 20, 1))
+    assert ours == torch_parameters(*vae._torch_networks(network))
+
+
+def test_gans_are_of_one_size():
+    pytest.importorskip("torch")
+    assert parameters(gan._experiment("dcgan")) == torch_parameters(*gan._torch_networks())
+
+
+def test_judges_are_of_one_size():
+    pytest.importorskip("torch")
+    ours = parameters(classifier._experiment())
+    assert ours == torch_parameters(*classifier.torch_network())
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_runner_trains(replicas):
+    spec = DataSpec("binary", (2, 2, 1), levels=2)
+    experiment = training.build(
+        "vae",
+        spec,
+        batch_size=2,
+        num_replicas=replicas,
+        steps_per_dispatch=3,
+        model__hidden=(2,),
+        model__latent_dim=1,
+    )
+    training.runner(experiment)(2)
+    flops, held = training.cost(experiment)
+    # At least a multiplication and an addition for each weight and example, forwards.
+    assert flops > 2 * 2 * replicas * parameters(experiment) / replicas
+    data = training.images(spec.shape).nbytes
+    assert data < held < data + 2**20
+
+
+@pytest.mark.parametrize("name", WORKS)
+def test_every_work_is_a_contest_with_pytorch(name):
+    contestants = list(WORKS[name].contestants)
+    assert contestants[0] == "gen_jax" and "pytorch" in contestants
+
+
+def test_made_up_images_are_mostly_black():
+    x = training.images((28, 28, 1))
+    assert x.dtype == np.uint8 and 0.75 < (x == 0).mean() < 0.85
