@@ -1,4 +1,4 @@
-"""Seconds from `python launch.py` to the first ten training steps, without and with a compile cache.
+"""Seconds from `python launch.py` to the first training steps, with and without a compile cache.
 
 python -m benchmarks.startup
 """
