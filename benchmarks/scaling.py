@@ -98,7 +98,6 @@ def measure(name: str) -> list[dict]:
             runner(4)
             seconds.append((time.perf_counter() - before) / 4 / steps)
     seconds = np.array(taken)
-    memory = np.array([training.step_megabytes(experiment) for experiment in experiments])
     memory = np.array([training.cost(experiment)[1] for experiment in experiments]) / 2**20
     low, median, high = 1e3 * np.percentile(seconds, (25, 50, 75), axis=1)
     row = f"{axis.work}:{rows_lib.platform()}:{name}"
@@ -141,6 +140,8 @@ def draw(rows: list[dict]) -> Figure:
             axes.loglog(sizes, values, "o-", ms=4, lw=1.4, color="#2a6f97")
             axes.set_title(f"size to the {powers[name, power]:.2f}", fontsize=9, loc="left")
             axes.set_xticks(sizes, [str(size) for size in sizes])
+            ends = sorted({values[0], values[-1]})
+            axes.set_yticks(ends, [f"{end:.3g}" for end in ends])
             axes.minorticks_off()
             axes.tick_params(labelsize=8)
             axes.spines[["top", "right"]].set_visible(False)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as main
-from benchmarks import contest, rows, scaling, work
+from benchmarks import contest, rows, scaling, training, work
 from gen_jax import results
+from gen_jax.data.spec import DataSpec
 
 
 def row(value, stderr, metric="ratio_to_pytorch", name="dcgan:cpu"):
@@ -92,3 +93,22 @@ def test_unknown_names_are_answered_with_those_there_are(capsys):
 def test_every_row_of_the_table_is_of_a_work():
     names = {row["row"].partition(":")[0] for row in results.read(main.TABLE)}
     assert names == {*work.find(), "startup"}
+
+
+def test_an_axis_has_its_points_its_powers_and_its_picture(monkeypatch):
+    def build(size):
+        spec = DataSpec("binary", (2, 2, 1), levels=2)
+        model = {"model__hidden": (2,), "model__latent_dim": 1}
+        return training.build("vae", spec, batch_size=size, steps_per_dispatch=2, **model)
+
+    monkeypatch.setattr(scaling, "AXES", {"batch_size": scaling.Axis("tiny", (1, 2, 4), build)})
+    monkeypatch.setattr(scaling, "ROUNDS", 2)
+    made = scaling.measure("batch_size")
+    names = [(r["row"].rpartition(":")[2], r["metric"]) for r in made]
+    points = [("step_milliseconds", 3), ("step_megabytes", 3)]
+    assert all(sum(m == metric and "=" in n for n, m in names) == num for metric, num in points)
+    assert names[-2:] == [("batch_size", "time_exponent"), ("batch_size", "memory_exponent")]
+    assert all(r["value"] > 0 for r in made if "exponent" not in r["metric"])
+    axes = scaling.draw(made).axes
+    assert list(axes[0].lines[0].get_xdata()) == [1, 2, 4]
+    assert axes[0].get_title("left") == f"size to the {made[-2]['value']:.2f}"
