@@ -9,7 +9,7 @@ a cell has at most five samples. `full` in front of all (full_iwae5_2l) is the p
 which needs an accelerator.
 
 The short schedule is batch 100, 400,000 steps and a cosine; a one-layer cell with one sample
-takes 20 minutes on 2 CPU cores, five samples take about four times that. The paper's: batch 20,
+takes 24 minutes on 2 idle CPU cores, five samples take about twice that. The paper's: batch 20,
 9,840,000 steps (3,280 epochs), a learning rate that falls from 1e-3 to 1e-4 in eight stages, here
 drawn as a cosine to 1e-4.
 """
