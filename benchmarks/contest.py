@@ -61,6 +61,12 @@ class Contestant:
         self._process.wait()
 
 
+def median_and_spread(values: Sequence[float]) -> tuple[float, float]:
+    """The spread is half the distance of the quartiles."""
+    low, median, high = np.percentile(values, (25, 50, 75))
+    return float(median), float(high - low) / 2
+
+
 @dataclasses.dataclass(frozen=True)
 class Times:
     """Seconds of one time of the work, [rounds], of each contestant in the same rounds."""
@@ -71,11 +77,8 @@ class Times:
         return float(np.median(self.seconds[name]))
 
     def ratio(self, name: str, reference: str) -> tuple[float, float]:
-        """How many times faster `name` is: the median over rounds, and half the distance of the
-        quartiles."""
-        ratios = self.seconds[reference] / self.seconds[name]
-        low, median, high = np.percentile(ratios, (25, 50, 75))
-        return float(median), float(high - low) / 2
+        """How many times faster `name` is, in the same rounds, and the spread."""
+        return median_and_spread(self.seconds[reference] / self.seconds[name])
 
 
 def compete(work: str, names: Sequence[str], rounds: int) -> Times:

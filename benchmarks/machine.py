@@ -1,4 +1,4 @@
-"""What this machine can do at most: rates of matrix products and of memory."""
+"""What this machine can do at most."""
 
 import time
 
@@ -21,10 +21,3 @@ def matmul_rate(size: int = 2_048) -> float:
     a = jnp.ones((size, size))
     product = jax.jit(lambda a: a @ a)
     return 2 * size**3 / _best(lambda: product(a).block_until_ready())
-
-
-def memory_rate(megabytes: int = 512) -> float:
-    """Bytes a second of reading an array and writing another."""
-    a = jnp.ones(megabytes * 2**18)
-    add = jax.jit(lambda a: a + 1)
-    return 2 * a.nbytes / _best(lambda: add(a).block_until_ready())

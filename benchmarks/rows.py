@@ -1,6 +1,5 @@
 """Rows of results/speed.json and results/scaling.json, made by measurements alone."""
 
-import json
 from pathlib import Path
 
 import jax
@@ -38,7 +37,7 @@ def merged(old: list[dict], new: list[dict]) -> list[dict]:
 def write(path: Path, new: list[dict]) -> None:
     """Puts measured rows into a table, and the table into docs/results.md."""
     old = results.read(path) if path.exists() else []
-    path.write_text(json.dumps(merged(old, new), indent=2) + "\n")
+    results.write(path, merged(old, new))
     results.write_page()
 
 

@@ -17,8 +17,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks import contest, training
 from benchmarks import rows as rows_lib
-from benchmarks import training
+from benchmarks.works import vae
 from gen_jax import results
 from gen_jax.data.spec import DataSpec
 from gen_jax.experiment import Experiment
@@ -44,20 +45,13 @@ class Axis:
     build: Callable[[int], Experiment]
 
 
-def _vae(image_size: int = 28, channels: int = 1, **changes) -> Experiment:
-    spec = DataSpec("binary", (image_size, image_size, channels), levels=2)
+def _vae(image_size: int = 28, **changes) -> Experiment:
+    spec = DataSpec("binary", (image_size, image_size, 1), levels=2)
     return training.build("vae", spec, steps_per_dispatch=2, **changes)
 
 
 def _conv(image_size: int = 28, batch_size: int = 64) -> Experiment:
-    return _vae(
-        image_size,
-        batch_size=batch_size,
-        model__network="conv",
-        model__activation="relu",
-        model__hidden=(32, 64, 128),
-        model__latent_dim=32,
-    )
+    return _vae(image_size, batch_size=batch_size, **vae.CONV)
 
 
 AXES = {
@@ -97,22 +91,21 @@ def measure(name: str) -> list[dict]:
             before = time.perf_counter()
             runner(4)
             seconds.append((time.perf_counter() - before) / 4 / steps)
-    seconds = np.array(taken)
     memory = np.array([training.cost(experiment)[1] for experiment in experiments]) / 2**20
-    low, median, high = 1e3 * np.percentile(seconds, (25, 50, 75), axis=1)
+    timed = np.array([contest.median_and_spread(seconds) for seconds in taken]) * 1e3
     row = f"{axis.work}:{rows_lib.platform()}:{name}"
     common = {
         "wall_clock_s": round(time.monotonic() - start),
         "command": f"python -m benchmarks.scaling --axes={name}",
     }
     made = []
-    for size, *values, megabytes in zip(axis.sizes, median, (high - low) / 2, memory, strict=True):
+    for size, milliseconds, megabytes in zip(axis.sizes, timed, memory, strict=True):
         point = {**common, "row": f"{row}={size}"}
-        timed = {"metric": "step_milliseconds", "unit": "ms", "n": ROUNDS, "protocol": PROTOCOL}
-        made.append(rows_lib.measured(*values, **point, **timed))
+        step = {"metric": "step_milliseconds", "unit": "ms", "n": ROUNDS, "protocol": PROTOCOL}
+        made.append(rows_lib.measured(*milliseconds, **point, **step))
         held = {"metric": "step_megabytes", "unit": "MiB", "n": 1}
         made.append(rows_lib.measured(megabytes, None, **point, **held))
-    for metric, values in (("time_exponent", median), ("memory_exponent", memory)):
+    for metric, values in (("time_exponent", timed[:, 0]), ("memory_exponent", memory)):
         fit = {"row": row, "metric": metric, "unit": "power", "n": len(axis.sizes)}
         made.append(rows_lib.measured(*exponent(axis.sizes, values), **common, **fit))
     return made

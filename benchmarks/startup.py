@@ -10,8 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks import contest
 from benchmarks import rows as rows_lib
 from benchmarks.__main__ import TABLE
 from gen_jax import results
@@ -52,11 +51,9 @@ def main() -> None:
                 each.append(seconds(cache, workdir))
     made = []
     for name, each in taken.items():
-        low, median, high = np.percentile(each, (25, 50, 75))
         made.append(
             rows_lib.measured(
-                median,
-                (high - low) / 2,
+                *contest.median_and_spread(each),
                 row=f"startup:{rows_lib.platform()}",
                 metric=f"{name}_seconds",
                 unit="s",

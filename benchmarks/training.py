@@ -5,12 +5,10 @@ import itertools
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from benchmarks.work import Runner
 from gen_jax import config as config_lib
 from gen_jax import families, optimizers, parallel
-from gen_jax.data.batches import TrainBatches
 from gen_jax.data.sources import ArrayExamples, Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.experiment import Experiment
@@ -70,16 +68,8 @@ def cost(experiment: Experiment) -> tuple[float, float]:
 
 def _prepared(experiment: Experiment):
     """The training function and its arguments but the state, as `gen_jax.experiment.train`."""
-    config: ConfigDict = experiment.config
-    batches = TrainBatches(
-        experiment.dataset.splits["train"],
-        seeds=experiment.seeds.reshape(-1).tolist(),
-        batch_size=config.batch_size,
-        num_turns=len(experiment.family.turns),
-        steps_per_dispatch=config.steps_per_dispatch,
-        resident_limit_mb=config.data.resident_limit_mb,
-    )
+    batches = experiment.batches()
     data, seeds = parallel.replicated((batches.data, experiment.seeds))
-    axis = 2 if config.num_replicas == 1 else 3
-    dispatches = batches.dispatches(0, 10**9 * config.steps_per_dispatch)
-    return experiment.compile(), data, seeds, (parallel.split(batch, axis) for batch in dispatches)
+    dispatches = batches.dispatches(0, 10**9 * experiment.config.steps_per_dispatch)
+    split = (parallel.split(batch, experiment.batch_axis) for batch in dispatches)
+    return experiment.compile(), data, seeds, split

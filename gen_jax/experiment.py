@@ -75,6 +75,24 @@ class Experiment:
         x = spec.prepare(jax.numpy.asarray(stored["x"]), fixed_keys("train", index))
         return {"x": x, "label": stored["label"]}
 
+    def batches(self) -> TrainBatches:
+        """The minibatches of this process."""
+        config = self.config
+        return TrainBatches(
+            self.dataset.splits["train"],
+            seeds=self.seeds.reshape(-1).tolist(),
+            batch_size=config.batch_size,
+            num_turns=len(self.family.turns),
+            steps_per_dispatch=config.steps_per_dispatch,
+            resident_limit_mb=config.data.resident_limit_mb,
+            rows=parallel.local_rows(config.batch_size),
+        )
+
+    @property
+    def batch_axis(self) -> int:
+        """Where a dispatch's arrays [(R,) K, turns, B] have the examples."""
+        return 2 if self.config.num_replicas == 1 else 3
+
     def compile(self):
         """The training function over all devices: see `train_step.make_steps`."""
         steps = train_step.make_steps(
@@ -172,17 +190,8 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     state = parallel.replicated(state if state else experiment.init())
 
     # 2. What the compiled steps read: the whole training set on the devices, or a stream.
-    batches = TrainBatches(
-        experiment.dataset.splits["train"],
-        seeds=experiment.seeds.reshape(-1).tolist(),
-        batch_size=config.batch_size,
-        num_turns=len(experiment.family.turns),
-        steps_per_dispatch=config.steps_per_dispatch,
-        resident_limit_mb=config.data.resident_limit_mb,
-        rows=parallel.local_rows(config.batch_size),
-    )
+    batches = experiment.batches()
     data, seeds = parallel.replicated((batches.data, experiment.seeds))
-    batch_axis = 2 if config.num_replicas == 1 else 3
     train_steps = experiment.compile()
 
     # 3. The loop. The host sees numbers at log steps only; in between the devices run ahead.
@@ -192,7 +201,9 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     window = _Window(step, config.batch_size)
     with signals.catch() as stop, Progress(config.steps, step, title) as progress:
         for batch in batches.dispatches(step, config.steps):
-            state, metrics = train_steps(state, data, seeds, parallel.split(batch, batch_axis))
+            state, metrics = train_steps(
+                state, data, seeds, parallel.split(batch, experiment.batch_axis)
+            )
             step += config.steps_per_dispatch
             window.add(metrics)
             last = step == config.steps

@@ -42,6 +42,13 @@ def read(path: Path) -> list[dict]:
     return json.loads(path.read_text())
 
 
+def write(path: Path, rows: list[dict]) -> None:
+    """Writes a table, whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(rows, indent=2) + "\n")
+    part.replace(path)
+
+
 def record(
     path: Path, config: ConfigDict, figures: dict[str, Metric], seconds: float
 ) -> list[dict]:
@@ -80,9 +87,7 @@ def record(
             "commit": commit(),
             "status": "measured",
         }
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(rows, indent=2) + "\n")
-    part.replace(path)
+    write(path, rows)
     return filled
 
 

@@ -8,7 +8,7 @@ STEPS = 4  # of one time of the work
 BATCH = 128
 
 
-def _experiment():
+def experiment():
     from benchmarks import training
     from gen_jax.data.spec import DataSpec
 
@@ -24,13 +24,13 @@ def _experiment():
 def _gen_jax() -> Runner:
     from benchmarks import training
 
-    return training.runner(_experiment())
+    return training.runner(experiment())
 
 
 def _flops() -> float:
     from benchmarks import training
 
-    return STEPS * training.cost(_experiment())[0]
+    return STEPS * training.cost(experiment())[0]
 
 
 def torch_network():

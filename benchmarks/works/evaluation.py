@@ -15,7 +15,7 @@ def _nll_gen_jax() -> Runner:
     from gen_jax.data.sources import ArrayExamples
     from gen_jax.evaluation import likelihood
 
-    experiment = vae._gen_jax("mlp", 100, 1)
+    experiment = vae.experiment("mlp", 100, 1)
     subject = experiment.subject(experiment.init())
     images = experiment.dataset.splits["train"].x[:NLL_IMAGES]
     examples = ArrayExamples("test", images, np.zeros(NLL_IMAGES, np.int32))
@@ -37,7 +37,7 @@ def _nll_torch() -> Runner:
     from benchmarks.works import vae
 
     pytorch.setup()
-    encoder, decoder = (part.to(pytorch.device()) for part in vae._torch_networks("mlp"))
+    encoder, decoder = (part.to(pytorch.device()) for part in vae.torch_networks("mlp"))
     data = pytorch.images(training.images((28, 28, 1))[:NLL_IMAGES])
 
     @torch.no_grad()
@@ -108,7 +108,7 @@ def _fid_torch() -> Runner:
 def _sampling_gen_jax() -> Runner:
     from benchmarks.works import gan
 
-    experiment = gan._experiment("dcgan")
+    experiment = gan.experiment("dcgan")
     subject = experiment.subject(experiment.init())
 
     def run(count: int) -> None:
@@ -126,7 +126,7 @@ def _sampling_torch() -> Runner:
     from benchmarks.works import gan
 
     pytorch.setup()
-    generator = gan._torch_networks()[0].to(pytorch.device()).eval()
+    generator = gan.torch_networks()[0].to(pytorch.device()).eval()
 
     @torch.no_grad()
     def step():

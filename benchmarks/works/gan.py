@@ -15,7 +15,7 @@ RECIPES = {
 }
 
 
-def _experiment(recipe: str):
+def experiment(recipe: str):
     from benchmarks import training
     from gen_jax.data.spec import DataSpec
 
@@ -38,16 +38,16 @@ def _experiment(recipe: str):
 def _gen_jax_runner(recipe: str) -> Runner:
     from benchmarks import training
 
-    return training.runner(_experiment(recipe))
+    return training.runner(experiment(recipe))
 
 
 def _flops(recipe: str) -> float:
     from benchmarks import training
 
-    return STEPS * training.cost(_experiment(recipe))[0]
+    return STEPS * training.cost(experiment(recipe))[0]
 
 
-def _torch_networks():
+def torch_networks():
     from torch import nn
 
     generator = nn.Sequential(
@@ -74,7 +74,7 @@ def _torch_runner(recipe: str, compiled: bool = False) -> Runner:
 
     pytorch.setup()
     loss, penalty, weight, updates = RECIPES[recipe]
-    generator, discriminator = (part.to(pytorch.device()) for part in _torch_networks())
+    generator, discriminator = (part.to(pytorch.device()) for part in torch_networks())
     adam = functools.partial(torch.optim.Adam, lr=1e-3)
     players = {"generator": generator, "discriminator": discriminator}
     optimizers = {name: adam(network.parameters()) for name, network in players.items()}

@@ -5,16 +5,21 @@ import functools
 from benchmarks.work import Runner, Work
 
 STEPS = 50  # of one time of the work
+CONV = {
+    "model__network": "conv",
+    "model__activation": "relu",
+    "model__hidden": (32, 64, 128),
+    "model__latent_dim": 32,
+}
 
 
-def _gen_jax(network: str, batch: int, samples: int):
+def experiment(network: str, batch: int, samples: int):
     from benchmarks import training
     from gen_jax.data.spec import DataSpec
 
     changes = {"model__importance_samples": samples}
     if network == "conv":
-        changes |= {"model__network": "conv", "model__activation": "relu"}
-        changes |= {"model__hidden": (32, 64, 128), "model__latent_dim": 32}
+        changes |= CONV
     return training.build(
         "vae",
         DataSpec("binary", (28, 28, 1), levels=2),
@@ -27,16 +32,16 @@ def _gen_jax(network: str, batch: int, samples: int):
 def _gen_jax_runner(*arguments) -> Runner:
     from benchmarks import training
 
-    return training.runner(_gen_jax(*arguments))
+    return training.runner(experiment(*arguments))
 
 
 def _flops(*arguments) -> float:
     from benchmarks import training
 
-    return STEPS * training.cost(_gen_jax(*arguments))[0]
+    return STEPS * training.cost(experiment(*arguments))[0]
 
 
-def _torch_networks(network: str):
+def torch_networks(network: str):
     """Encoder to mean and log sigma, decoder to logits; sizes as those of gen_jax."""
     from torch import nn
 
@@ -72,7 +77,7 @@ def _torch_runner(network: str, batch: int, samples: int, compiled: bool = False
     from benchmarks import pytorch, training
 
     pytorch.setup()
-    encoder, decoder = (part.to(pytorch.device()) for part in _torch_networks(network))
+    encoder, decoder = (part.to(pytorch.device()) for part in torch_networks(network))
     parameters = [*encoder.parameters(), *decoder.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=1e-3)
     data = pytorch.images(training.images((28, 28, 1)))

@@ -22,18 +22,18 @@ def torch_parameters(*networks):
 @pytest.mark.parametrize("network", ["mlp", "conv"])
 def test_vaes_are_of_one_size(network):
     pytest.importorskip("torch")
-    ours = parameters(vae._gen_jax(network, 20, 1))
-    assert ours == torch_parameters(*vae._torch_networks(network))
+    ours = parameters(vae.experiment(network, 20, 1))
+    assert ours == torch_parameters(*vae.torch_networks(network))
 
 
 def test_gans_are_of_one_size():
     pytest.importorskip("torch")
-    assert parameters(gan._experiment("dcgan")) == torch_parameters(*gan._torch_networks())
+    assert parameters(gan.experiment("dcgan")) == torch_parameters(*gan.torch_networks())
 
 
 def test_judges_are_of_one_size():
     pytest.importorskip("torch")
-    ours = parameters(classifier._experiment())
+    ours = parameters(classifier.experiment())
     assert ours == torch_parameters(*classifier.torch_network())
 
 
