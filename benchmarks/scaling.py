@@ -4,16 +4,21 @@
     python -m benchmarks.scaling --axes=replicas
 
 A row for each point, and one for the exponent of the power law fitted to an axis' points. Sizes
-take turns, as contestants do. Memory is what XLA's compiled step holds at once, its arguments
-(state and resident data) included.
+take turns, as contestants do, each in a process of its own. Memory is what XLA's compiled step
+holds at once on a device, its arguments (state and resident data) included. The axis of devices
+has one global batch; on a CPU they are virtual, and share its cores.
 """
 
 import argparse
 import dataclasses
+import math
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 
+import jax
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -27,6 +32,7 @@ from gen_jax.experiment import Experiment
 TABLE = results.ROOT / "results" / "scaling.json"
 PICTURE = results.ROOT / "docs" / "pictures" / "scaling.png"
 ROUNDS = 7
+STEPS = 2  # of a dispatch
 PROTOCOL = "Median over interleaved rounds ± half the distance of the quartiles."
 
 
@@ -38,20 +44,36 @@ class Axis:
       work: what is trained.
       sizes: of the axis.
       build: size -> experiment.
+      environment: size -> variables of the environment that it is measured in.
+      largest: the largest size that this machine has.
     """
 
     work: str
     sizes: tuple[int, ...]
     build: Callable[[int], Experiment]
+    environment: Callable[[int], dict[str, str]] = lambda size: {}
+    largest: Callable[[], float] = lambda: math.inf
 
 
 def _vae(image_size: int = 28, **changes) -> Experiment:
     spec = DataSpec("binary", (image_size, image_size, 1), levels=2)
-    return training.build("vae", spec, steps_per_dispatch=2, **changes)
+    return training.build("vae", spec, steps_per_dispatch=STEPS, **changes)
 
 
 def _conv(image_size: int = 28, batch_size: int = 64) -> Experiment:
     return _vae(image_size, batch_size=batch_size, **vae.CONV)
+
+
+def _devices(count: int) -> dict[str, str]:
+    return {
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+        "NPROC": "32",  # with fewer threads than devices XLA's all-reduce waits for ever
+        "CUDA_VISIBLE_DEVICES": ",".join(map(str, range(count))),
+    }
+
+
+def _most_devices() -> float:
+    return math.inf if rows_lib.platform() == "cpu" else jax.device_count()
 
 
 AXES = {
@@ -66,6 +88,9 @@ AXES = {
     "replicas": Axis(
         "vae_mlp", (1, 2, 4, 8, 16, 32), lambda n: _vae(batch_size=128, num_replicas=n)
     ),
+    "devices": Axis(
+        "vae_conv", (1, 2, 4), lambda n: _conv(batch_size=256), _devices, _most_devices
+    ),
 }
 
 
@@ -74,41 +99,48 @@ def exponent(sizes: Sequence[float], values: np.ndarray) -> tuple[float, float]:
     x, y = np.log(sizes) - np.log(sizes).mean(), np.log(values) - np.log(values).mean()
     slope = (x @ y) / (x @ x)
     residual = y - slope * x
-    return float(slope), float(np.sqrt(residual @ residual / (len(x) - 2) / (x @ x)))
+    freedom = max(len(x) - 2, 1)  # a line through two points leaves nothing
+    return float(slope), float(np.sqrt(residual @ residual / freedom / (x @ x)))
 
 
 def measure(name: str) -> list[dict]:
     """The rows of an axis."""
     axis, start = AXES[name], time.monotonic()
-    experiments = [axis.build(size) for size in axis.sizes]
-    runners = [training.runner(experiment) for experiment in experiments]
-    steps = experiments[0].config.steps_per_dispatch
-    taken = [[] for _ in runners]
-    for runner in runners:
-        runner(2)
-    for _ in range(ROUNDS):
-        for runner, seconds in zip(runners, taken, strict=True):
-            before = time.perf_counter()
-            runner(4)
-            seconds.append((time.perf_counter() - before) / 4 / steps)
-    memory = np.array([training.cost(experiment)[1] for experiment in experiments]) / 2**20
-    timed = np.array([contest.median_and_spread(seconds) for seconds in taken]) * 1e3
+    sizes = [size for size in axis.sizes if size <= axis.largest()]
+    points = {f"{name}={size}": axis.environment(size) for size in sizes}
+    commands = {
+        point: (("benchmarks.scaling", f"--serve={point}"), environment)
+        for point, environment in points.items()
+    }
+    times = contest.compete(commands, starts=1, rounds=ROUNDS)
+    timed = 1e3 / STEPS * np.array([times.median(point) for point in points])
+    memory = np.array([_memory(point, environment) for point, environment in points.items()])
     row = f"{axis.work}:{rows_lib.platform()}:{name}"
     common = {
         "wall_clock_s": round(time.monotonic() - start),
         "command": f"python -m benchmarks.scaling --axes={name}",
     }
     made = []
-    for size, milliseconds, megabytes in zip(axis.sizes, timed, memory, strict=True):
+    for size, milliseconds, megabytes in zip(sizes, timed, memory, strict=True):
         point = {**common, "row": f"{row}={size}"}
         step = {"metric": "step_milliseconds", "unit": "ms", "n": ROUNDS, "protocol": PROTOCOL}
         made.append(rows_lib.measured(*milliseconds, **point, **step))
         held = {"metric": "step_megabytes", "unit": "MiB", "n": 1}
         made.append(rows_lib.measured(megabytes, None, **point, **held))
-    for metric, values in (("time_exponent", timed[:, 0]), ("memory_exponent", memory)):
-        fit = {"row": row, "metric": metric, "unit": "power", "n": len(axis.sizes)}
-        made.append(rows_lib.measured(*exponent(axis.sizes, values), **common, **fit))
+    powers = (("time_exponent", timed[:, 0]), ("memory_exponent", memory))
+    for metric, values in powers if len(sizes) > 1 else ():
+        fit = {"row": row, "metric": metric, "unit": "power", "n": len(sizes)}
+        made.append(rows_lib.measured(*exponent(sizes, values), **common, **fit))
     return made
+
+
+def _memory(point: str, environment: dict[str, str]) -> float:
+    """MiB that a step at a point holds on a device, as a process in that environment counts it."""
+    command = [sys.executable, "-m", "benchmarks.scaling", f"--memory={point}"]
+    output = subprocess.check_output(
+        command, cwd=results.ROOT, env=os.environ | environment, text=True
+    )
+    return float(output.split()[-1])
 
 
 def draw(rows: list[dict]) -> Figure:
@@ -148,7 +180,18 @@ def draw(rows: list[dict]) -> Figure:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling")
     parser.add_argument("--axes", default=",".join(AXES), help="names with commas; all by default")
-    names = parser.parse_args(arguments).axes.split(",")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)  # of the processes that are timed
+    parser.add_argument("--memory", help=argparse.SUPPRESS)
+    flags = parser.parse_args(arguments)
+    if point := flags.serve or flags.memory:
+        name, _, size = point.partition("=")
+        experiment = AXES[name].build(int(size))
+        if flags.memory:
+            print(training.cost(experiment).held / 2**20)
+        else:
+            contest.serve(training.runner(experiment))
+        return 0
+    names = flags.axes.split(",")
     if unknown := [name for name in names if name not in AXES]:
         print(f"no axis {unknown[0]!r}; there are: {', '.join(AXES)}", file=sys.stderr)
         return 1

@@ -53,8 +53,23 @@ def runner(experiment: Experiment) -> Runner:
     return run
 
 
-def cost(experiment: Experiment) -> tuple[float, float]:
-    """Of one step as XLA counts them: floating-point operations, and bytes held at once."""
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Of one step, as XLA counts it.
+
+    Attributes:
+      flops: floating-point operations.
+      traffic: bytes that its operations read and write; a cache may spare the memory some.
+      held: bytes held at once, by arguments, results and intermediates.
+    """
+
+    flops: float
+    traffic: float
+    held: float
+
+
+def cost(experiment: Experiment) -> Cost:
+    """What one step of training takes."""
     config = experiment.config.copy_and_resolve_references()
     config.steps_per_dispatch = 1  # XLA counts the body of a loop once
     experiment = dataclasses.replace(experiment, config=config)
@@ -63,7 +78,14 @@ def cost(experiment: Experiment) -> tuple[float, float]:
     memory = compiled.memory_analysis()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes
     held += memory.temp_size_in_bytes - memory.alias_size_in_bytes
-    return compiled.cost_analysis()["flops"], held
+    counted = compiled.cost_analysis()
+    return Cost(counted["flops"], counted["bytes accessed"], held)
+
+
+def work_cost(experiment: Experiment) -> tuple[float, float]:
+    """Operations and bytes of one dispatch, for `Work.cost`."""
+    step, steps = cost(experiment), experiment.config.steps_per_dispatch
+    return steps * step.flops, steps * step.traffic
 
 
 def _prepared(experiment: Experiment):

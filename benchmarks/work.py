@@ -18,13 +18,14 @@ class Work:
       unit: what one time of it is: "step", "10,000 images", ...
       contestants: name -> function that makes a runner; "gen_jax", "pytorch", "pytorch_compiled".
         Each is called in a process of its own, and imports what it needs.
-      flops: of one time, counted by XLA or by hand; None where matmul rates say nothing.
+      cost: of one time, as XLA counts it: floating-point operations, and bytes read and written
+        by its operations. None where the machine's rates say nothing.
     """
 
     name: str
     unit: str
     contestants: dict[str, Callable[[], Runner]]
-    flops: Callable[[], float] | None = None
+    cost: Callable[[], tuple[float, float]] | None = None
 
 
 def find() -> dict[str, Work]:

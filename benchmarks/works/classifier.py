@@ -27,10 +27,10 @@ def _gen_jax() -> Runner:
     return training.runner(experiment())
 
 
-def _flops() -> float:
+def _cost() -> tuple[float, float]:
     from benchmarks import training
 
-    return STEPS * training.cost(experiment())[0]
+    return training.work_cost(experiment())
 
 
 def torch_network():
@@ -80,6 +80,6 @@ WORKS = [
             "pytorch": _torch,
             "pytorch_compiled": functools.partial(_torch, compiled=True),
         },
-        _flops,
+        _cost,
     )
 ]

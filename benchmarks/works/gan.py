@@ -41,10 +41,10 @@ def _gen_jax_runner(recipe: str) -> Runner:
     return training.runner(experiment(recipe))
 
 
-def _flops(recipe: str) -> float:
+def _cost(recipe: str) -> tuple[float, float]:
     from benchmarks import training
 
-    return STEPS * training.cost(experiment(recipe))[0]
+    return training.work_cost(experiment(recipe))
 
 
 def torch_networks():
@@ -141,7 +141,7 @@ def _work(recipe: str) -> Work:
     # torch.compile does not take second-order gradients.
     if RECIPES[recipe][1] == "none":
         contestants["pytorch_compiled"] = functools.partial(_torch_runner, recipe, compiled=True)
-    return Work(recipe, f"{STEPS} steps", contestants, functools.partial(_flops, recipe))
+    return Work(recipe, f"{STEPS} steps", contestants, functools.partial(_cost, recipe))
 
 
 WORKS = [_work(recipe) for recipe in RECIPES]

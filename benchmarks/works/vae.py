@@ -35,10 +35,10 @@ def _gen_jax_runner(*arguments) -> Runner:
     return training.runner(experiment(*arguments))
 
 
-def _flops(*arguments) -> float:
+def _cost(*arguments) -> tuple[float, float]:
     from benchmarks import training
 
-    return STEPS * training.cost(experiment(*arguments))[0]
+    return training.work_cost(experiment(*arguments))
 
 
 def torch_networks(network: str):
@@ -121,7 +121,7 @@ def _work(name: str, *arguments) -> Work:
             "pytorch": functools.partial(_torch_runner, *arguments),
             "pytorch_compiled": functools.partial(_torch_runner, *arguments, compiled=True),
         },
-        functools.partial(_flops, *arguments),
+        functools.partial(_cost, *arguments),
     )
 
 

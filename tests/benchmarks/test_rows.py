@@ -1,6 +1,8 @@
 """The benchmarks' arithmetic and bookkeeping, on made-up times."""
 
+import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -17,17 +19,26 @@ def row(value, stderr, metric="ratio_to_pytorch", name="dcgan:cpu"):
 
 
 def test_a_ratio_is_the_median_of_rounds():
-    times = contest.Times({"ours": np.array([1.0, 2, 4, 1]), "theirs": np.array([2.0, 8, 4, 3])})
+    seconds = {"ours": np.array([[1.0, 2, 4, 1]]), "theirs": np.array([[2.0, 8, 4, 3]])}
+    times = contest.Times(seconds)
     # Ratios 2, 4, 1 and 3: a slow round, which slows both, is no outlier.
     assert times.ratio("ours", "theirs") == (2.5, 0.75)
-    assert times.median("ours") == 1.5
+    assert times.median("ours")[0] == 1.5
+
+
+def test_the_spread_is_that_of_starts_where_they_differ_more_than_rounds():
+    ours = np.array([[1.0, 1, 1], [1, 1, 1], [2, 2, 2]])
+    times = contest.Times({"ours": ours, "theirs": np.full((3, 3), 2.0)})
+    # Each start is steady: 2, 2 and 1 times as fast.
+    assert times.ratio("ours", "theirs") == (2, 0.5)
 
 
 def test_contestants_take_turns_in_both_orders(monkeypatch):
     turns = []
 
     class Contestant:
-        def __init__(self, work, name):
+        def __init__(self, name, arguments, environment):
+            assert (arguments, environment) == (("any", name), {})
             self.name, self.count = name, 2
 
         def begin(self, count):
@@ -47,10 +58,27 @@ def test_contestants_take_turns_in_both_orders(monkeypatch):
             turns.append("closed")
 
     monkeypatch.setattr(contest, "Contestant", Contestant)
-    times = contest.compete("any", ["a", "b"], rounds=3)
-    assert turns == ["a", "b", "b", "a", "a", "b", "closed", "closed"]
+    times = contest.compete({name: (("any", name), {}) for name in "ab"}, starts=2, rounds=3)
+    assert turns == ["a", "b", "b", "a", "a", "b", "closed", "closed"] * 2
+    assert times.seconds["a"].shape == (2, 3)
     assert times.ratio("a", "b") == (3, 0)
-    assert times.median("a") == 1  # of one of its two times
+    assert times.median("a") == (1, 0)  # of one of its two times
+
+
+def test_a_contestant_is_a_process_that_works_when_asked(tmp_path):
+    code = (
+        "import os, sys, time\n"
+        "from benchmarks import contest\n"
+        "nap = float(os.environ['NAP'])\n"
+        "contest.serve(lambda count: time.sleep(count * nap) if count else sys.exit(3))\n"
+    )
+    (tmp_path / "sleeper.py").write_text(code)
+    environment = {"NAP": "0.01", "PYTHONPATH": f"{tmp_path}{os.pathsep}{contest.ROOT}"}
+    contestant = contest.Contestant("sleeper", ("sleeper",), environment)
+    assert 0.05 <= contestant.time(5) < 0.5
+    with pytest.raises(RuntimeError, match="sleeper died with exit code 3"):
+        contestant.time(0)
+    contestant.close()
 
 
 def test_a_ratio_that_falls_is_seen():
@@ -95,14 +123,33 @@ def test_every_row_of_the_table_is_of_a_work():
     assert names == {*work.find(), "startup"}
 
 
-def test_an_axis_has_its_points_its_powers_and_its_picture(monkeypatch):
+def test_an_axis_has_its_points_its_powers_and_its_picture(monkeypatch, capsys):
     def build(size):
         spec = DataSpec("binary", (2, 2, 1), levels=2)
         model = {"model__hidden": (2,), "model__latent_dim": 1}
         return training.build("vae", spec, batch_size=size, steps_per_dispatch=2, **model)
 
-    monkeypatch.setattr(scaling, "AXES", {"batch_size": scaling.Axis("tiny", (1, 2, 4), build)})
+    def compete(commands, starts, rounds):
+        # The processes' own entry, here: each serves one turn.
+        assert starts == 1
+        seconds = {}
+        for name, ((_, flag), environment) in commands.items():
+            assert environment == {"SIZE": name.partition("=")[2]}
+            monkeypatch.setattr("sys.stdin", io.StringIO("1\n" * rounds))
+            assert scaling.main([flag]) == 0
+            lines = capsys.readouterr().out.splitlines()
+            seconds[name] = np.array([[json.loads(line)["seconds"] for line in lines]])
+        return contest.Times(seconds)
+
+    def memory(point, environment):
+        assert scaling.main([f"--memory={point}"]) == 0
+        return float(capsys.readouterr().out)
+
+    axis = scaling.Axis("tiny", (1, 2, 4, 8), build, lambda n: {"SIZE": str(n)}, lambda: 4)
+    monkeypatch.setattr(scaling, "AXES", {"batch_size": axis})
     monkeypatch.setattr(scaling, "ROUNDS", 2)
+    monkeypatch.setattr(contest, "compete", compete)
+    monkeypatch.setattr(scaling, "_memory", memory)
     made = scaling.measure("batch_size")
     names = [(r["row"].rpartition(":")[2], r["metric"]) for r in made]
     points = [("step_milliseconds", 3), ("step_megabytes", 3)]

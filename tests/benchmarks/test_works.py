@@ -50,11 +50,13 @@ def test_a_runner_trains(replicas):
         model__latent_dim=1,
     )
     training.runner(experiment)(2)
-    flops, held = training.cost(experiment)
+    cost = training.cost(experiment)
     # At least a multiplication and an addition for each weight and example, forwards.
-    assert flops > 2 * 2 * replicas * parameters(experiment) / replicas
+    assert cost.flops > 2 * 2 * parameters(experiment)
+    # Each weight, each moment of Adam and the gradient are read or written at least once.
+    assert cost.traffic > 4 * 4 * parameters(experiment)
     data = training.images(spec.shape).nbytes
-    assert data < held < data + 2**20
+    assert data < cost.held < data + 2**20
 
 
 @pytest.mark.parametrize("name", WORKS)
