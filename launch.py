@@ -5,6 +5,7 @@ python launch.py train --config=experiments/F.py --workdir=W [--config.optim.lr=
 python launch.py evaluate --workdir=W [--metrics=elbo,nll] [--record=TABLE]
 python launch.py sample --workdir=W --num=64 [--label=3] [--seed=0] [--temperature=1]
 python launch.py report --workdir=W
+python launch.py sweep --config=experiments/F.py --workdir=S [--address=RAY_CLUSTER]
 python launch.py reproduce --table=T [--rows=A,B]    lists a table's rows, or measures some
 """
 
@@ -44,6 +45,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     sample.add_argument("--temperature", type=float, default=1.0)
     sample.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")
     add("report", "write report.html of a run")
+    sweep = add("sweep", "run every trial of a config's sweep(), or go on with them")
+    sweep.add_argument("--config", required=True, help="experiment file, FILE.py[:ARGUMENT]")
+    sweep.add_argument("--address", default="", help="of a Ray cluster; by default this machine")
     reproduce = add("reproduce", "list the rows of a table of results/, or measure some of them")
     reproduce.add_argument("--table", required=True, help="file of results/, without .json")
     reproduce.add_argument("--rows", help="comma-separated; trained, evaluated and recorded")

@@ -29,6 +29,7 @@ def run(flags: argparse.Namespace, overrides: list[str], quickstart: bool = Fals
         "sample": sample,
         "report": report,
         "reproduce": reproduce,
+        "sweep": sweep,
     }[flags.command]
     try:
         command(flags, overrides)
@@ -154,6 +155,18 @@ def reproduce(flags: argparse.Namespace, overrides: list[str]) -> None:
         train(argparse.Namespace(config=config, workdir=workdir), [])
         measured = {"metrics": None, "replica": None, "record": flags.table}
         evaluate(argparse.Namespace(workdir=workdir, **measured), [])
+
+
+def sweep(flags: argparse.Namespace, overrides: list[str]) -> None:
+    """Runs every trial of a config's `sweep()`, or goes on with them, and reports."""
+    from gen_jax import config as config_lib
+    from gen_jax import study
+    from gen_jax.report import study as study_report
+
+    tried = config_lib.load_sweep(flags.config)
+    flags.workdir = folder = flags.workdir or default_workdir(flags.config)
+    trials = study.run(flags.config, overrides, tried, folder, flags.address)
+    print(f"wrote {study_report.write(folder, flags.config, tried, trials)}")
 
 
 def default_workdir(experiment: str) -> Path:

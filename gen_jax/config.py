@@ -9,12 +9,14 @@ import importlib.util
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from gen_jax import families
 from gen_jax.errors import UserError
+from gen_jax.sweep import Sweep
 
 
 def default_config(family: str) -> ConfigDict:
@@ -135,6 +137,20 @@ def load_file(path_and_argument: str) -> ConfigDict:
 
 def experiment_function(path: str) -> Callable[[str], ConfigDict]:
     """The `get_config` of an experiment file; its `variants` are the arguments that it takes."""
+    return _module(path).get_config
+
+
+def load_sweep(path_and_argument: str) -> Sweep:
+    """The `sweep(argument)` of an experiment file."""
+    path, _, argument = path_and_argument.partition(":")
+    function = getattr(_module(path), "sweep", None)
+    if function is None:
+        raise UserError(f"{path} has no sweep(); see experiments/sweep_digits.py for one")
+    words = [word for word in argument.split(",") if word not in ("", "smoke")]
+    return function(words[0] if words else "")
+
+
+def _module(path: str) -> ModuleType:
     if not Path(path).is_file():
         folder = Path(path).parent
         names = [str(file) for file in sorted(folder.glob("*.py"))]
@@ -146,7 +162,7 @@ def experiment_function(path: str) -> Callable[[str], ConfigDict]:
         raise UserError(f"{path} is not an experiment; name a Python file such as vae_mnist.py")
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
-    return module.get_config
+    return module
 
 
 def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:

@@ -135,6 +135,69 @@ def rate_distortion(runs: dict[str, dict[str, np.ndarray]], title: str) -> np.nd
     return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
 
 
+def parallel_coordinates(points: dict[str, list], values: list[float], metric: str) -> bytes:
+    """Runs as lines through their settings and what came of them, as a PNG.
+
+    `points` has a list with an entry for each run under each setting's name.
+    """
+    import matplotlib
+
+    figure, axes = _figure(2.4 * len(points) + 2.4, 4.2)
+    axis_of = [_scale(column) for column in (*points.values(), values)]
+    heights = np.array([height for height, _ in axis_of])
+    order = np.argsort(values)
+    colors = matplotlib.colormaps["viridis"](heights[-1])
+    for run in order:
+        axes.plot(heights[:, run], "-o", ms=3, lw=1.3, color=colors[run], alpha=0.85)
+    for place, (_, ticks) in enumerate(axis_of):
+        axes.axvline(place, color="#8c959f", lw=0.8, zorder=0)
+        for height, label in ticks:
+            axes.annotate(label, (place, height), (5, 0), textcoords="offset points", fontsize=8)
+    axes.set_xticks(range(len(axis_of)), [*points, metric], fontsize=9)
+    axes.set_yticks([])
+    axes.set_xlim(-0.2, len(axis_of) - 0.6)
+    axes.spines[:].set_visible(False)
+    return _png(figure)
+
+
+def against(points: dict[str, list], values: list[float], metric: str) -> bytes:
+    """What came of runs against each of their settings, as a PNG."""
+    figure, axes = _figure(3.4 * len(points), 3.0, 1, len(points))
+    for axis, (name, column) in zip(np.atleast_1d(axes), points.items(), strict=True):
+        heights, ticks = _scale(column)
+        axis.plot(heights, values, "o", ms=5, color="#1f6feb", alpha=0.8)
+        axis.set_xticks([height for height, _ in ticks], [label for _, label in ticks])
+        axis.set_xlabel(name, fontsize=9)
+        axis.set_xlim(-0.08, 1.08)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+    np.atleast_1d(axes)[0].set_ylabel(metric, fontsize=9)
+    return _png(figure)
+
+
+def _scale(column: list) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """Values to [0, 1], and labels along it.
+
+    Numbers that span more than a factor of 20 are spread by their logarithms; what is no number
+    takes places in its order of appearance.
+    """
+    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in column)
+    if not numbers:
+        names = list(dict.fromkeys(map(str, column)))
+        places = np.linspace(0, 1, len(names)) if len(names) > 1 else np.array([0.5])
+        ticks = list(zip(places, names, strict=True))
+        return np.array([places[names.index(str(v))] for v in column]), ticks
+    x = np.array(column, float)
+    log = x.min() > 0 and x.max() > 20 * x.min()
+    x = np.log(x) if log else x
+    low, high = x.min(), x.max()
+    spread = lambda v: (v - low) / (high - low) if high > low else np.full(np.shape(v), 0.5)  # noqa: E731
+    marks = np.unique(x) if len(np.unique(x)) <= 6 else np.linspace(low, high, 5)
+    labels = [f"{np.exp(m) if log else m:.3g}" for m in marks]
+    return spread(x), list(zip(np.atleast_1d(spread(marks)), labels, strict=True))
+
+
 def save_png(path: Path, picture: np.ndarray) -> Path:
     """Writes a picture, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

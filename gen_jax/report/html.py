@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from gen_jax import config as config_lib
@@ -68,21 +69,26 @@ def write_report(workdir: Path) -> Path:
         ("Commands", _commands(config, workdir)),
         ("Config", _config(config)),
     ]
-    body = "".join(f"<h2>{title}</h2>{content}" for title, content in sections if content)
     replicas = f", {config.num_replicas} replicas" if config.num_replicas > 1 else ""
     lead = (
         f"{config.family} on {config.data.name}, step {step:,} of {config.steps:,}, "
         f"batch {config.batch_size:,}, seed {config.seed}{replicas}"
     )
+    return write_page(workdir, name, lead, sections)
+
+
+def write_page(folder: Path, title: str, lead: str, sections: Sequence[tuple[str, str]]) -> Path:
+    """Writes `report.html`: sections of a title and HTML each; those without any are left out."""
+    body = "".join(f"<h2>{title}</h2>{content}" for title, content in sections if content)
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(name)}</title><style>{_STYLE}</style></head><body>"
-        f'<h1>{_text(name)}</h1><p class="lead">{_text(lead)}</p>{body}</body></html>\n'
+        f"<title>{text(title)}</title><style>{_STYLE}</style></head><body>"
+        f'<h1>{text(title)}</h1><p class="lead">{text(lead)}</p>{body}</body></html>\n'
     )
-    part = workdir / "report.html.part"
-    part.write_text(page)
-    path = workdir / "report.html"
+    part = folder / "report.html.part"
+    part.writetext(page)
+    path = folder / "report.html"
     part.replace(path)
     return path
 
@@ -92,7 +98,7 @@ def _warnings(rows: list[dict]) -> str:
     newest = {}
     for row in rows:
         newest |= {line.partition(":")[0]: (row["step"], line) for line in row.get("alarms", ())}
-    lines = [f"<li>step {step:,}: {_text(line)}</li>" for step, line in newest.values()]
+    lines = [f"<li>step {step:,}: {text(line)}</li>" for step, line in newest.values()]
     return f"<ul>{''.join(lines)}</ul>" if lines else ""
 
 
@@ -101,22 +107,22 @@ def _evaluation(workdir: Path) -> str:
     if not path.exists():
         return _none(f"not evaluated yet: python launch.py evaluate --workdir={workdir}")
     try:
-        evaluation = json.loads(path.read_text())
+        evaluation = json.loads(path.readtext())
     except json.JSONDecodeError:
         raise UserError(f"{path} is damaged; run launch.py evaluate again") from None
     lines = []
     for name, metric in evaluation["metrics"].items():
         cells = (metric["unit"], metric["kind"].replace("_", " "), f"{metric['n']:,}")
         lines.append(
-            f'<tr><td>{_text(name)}<div class="spec">{_text(metric["spec"])}</div></td>'
-            f'<td class="number">{_text(figure(metric))}</td>'
-            + "".join(f"<td>{_text(cell)}</td>" for cell in cells)
+            f'<tr><td>{text(name)}<div class="spec">{text(metric["spec"])}</div></td>'
+            f'<td class="number">{text(figure(metric))}</td>'
+            + "".join(f"<td>{text(cell)}</td>" for cell in cells)
             + "</tr>"
         )
     head = "<tr><th>metric</th><th>value ± s.e.</th><th>unit</th><th>kind</th><th>n</th></tr>"
     where = f"{evaluation['dataset']}, {evaluation['split']} split, step {evaluation['step']:,}"
-    table = f'<p class="lead">{_text(where)}</p><table>{head}{"".join(lines)}</table>'
-    alarms = "".join(f"<li>{_text(line)}</li>" for line in evaluation.get("alarms", ()))
+    table = f'<p class="lead">{text(where)}</p><table>{head}{"".join(lines)}</table>'
+    alarms = "".join(f"<li>{text(line)}</li>" for line in evaluation.get("alarms", ()))
     return f"{table}<ul>{alarms}</ul>" if alarms else table
 
 
@@ -126,8 +132,8 @@ def _pictures(workdir: Path) -> str:
         path = workdir / "samples" / f"{name}.png"
         if path.exists():
             figures.append(
-                f"<figure>{_image(path.read_bytes(), name)}"
-                f"<figcaption>{_text(caption)}</figcaption></figure>"
+                f"<figure>{image(path.read_bytes(), name)}"
+                f"<figcaption>{text(caption)}</figcaption></figure>"
             )
     if not figures:
         return _none("no pictures yet: they are made at the end of training")
@@ -137,7 +143,7 @@ def _pictures(workdir: Path) -> str:
 def _training(rows: list[dict]) -> str:
     if not rows:
         return _none("no training step has been logged yet")
-    return f'<div class="plain">{_image(pictures.curves(rows), "training curves")}</div>'
+    return f'<div class="plain">{image(pictures.curves(rows), "training curves")}</div>'
 
 
 def _timeline(workdir: Path) -> str:
@@ -147,7 +153,7 @@ def _timeline(workdir: Path) -> str:
     count = min(8, len(paths))
     chosen = [paths[round(i * (len(paths) - 1) / (count - 1))] for i in range(count)]
     figures = [
-        f"<figure>{_image(p.read_bytes(), p.stem)}"
+        f"<figure>{image(p.read_bytes(), p.stem)}"
         f"<figcaption>step {int(p.stem.removeprefix('step_')):,}</figcaption></figure>"
         for p in chosen
     ]
@@ -161,22 +167,22 @@ def _commands(config, workdir: Path) -> str:
         f"python launch.py sample --workdir={workdir} --num=64",
     ]
     lines[0] = " \\\n    ".join([lines[0], *map(shlex.quote, config.overrides)])
-    return f"<pre>{_text(chr(10).join(lines))}</pre>"
+    return f"<pre>{text(chr(10).join(lines))}</pre>"
 
 
 def _config(config) -> str:
     flat = config_lib.flatten(config)
-    lines = [f"<div><span>{_text(k)}</span> {_text(v)}</div>" for k, v in flat.items()]
+    lines = [f"<div><span>{text(k)}</span> {text(v)}</div>" for k, v in flat.items()]
     return f'<div class="config">{"".join(lines)}</div>'
 
 
-def _image(png: bytes, name: str) -> str:
-    return f'<img alt="{_text(name)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+def image(png: bytes, name: str) -> str:
+    return f'<img alt="{text(name)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
 
 
-def _none(text: str) -> str:
-    return f'<p class="none">{_text(text)}</p>'
+def _none(line: str) -> str:
+    return f'<p class="none">{text(line)}</p>'
 
 
-def _text(value) -> str:
+def text(value) -> str:
     return html.escape(str(value))
