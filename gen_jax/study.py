@@ -1,8 +1,9 @@
 """Runs a sweep on Ray Tune. Each trial is an ordinary run, `launch.py train`, in its own workdir.
 
-A study's folder holds `study.json` (what it is), `runs/TRIAL/` (workdirs), `ray/` (Tune's own
-state), and at the end `results.csv` and `report.html`. The same command goes on with a study that
-was killed, and runs resume from their checkpoints.
+A study's folder holds `study.json` (what it is), `runs/TRIAL/` (workdirs), and at the end
+`results.csv` and `report.html`. How far a study is stands in the workdirs alone: the same command
+starts all trials again, each tells Ray what its log holds and goes on from its checkpoint. What
+Ray writes for itself (`ray/`) holds pickles, and is never read.
 """
 
 import ctypes
@@ -23,6 +24,7 @@ from gen_jax.logs import read_metrics
 from gen_jax.sweep import Choice, Overrides, Sweep, Uniform
 
 LAUNCH = Path(__file__).parents[1] / "launch.py"
+OVERRIDES, ERROR = "overrides.json", "error.txt"  # in a trial's workdir
 RETRIES = 3  # of a run that was killed; one that ends in an error of its own is not tried again
 
 
@@ -68,29 +70,17 @@ class Process:
     Args:
       command: that trains the run; the same command resumes it.
       workdir: of the run.
-      cwd: where the command starts.
-      cpus: threads that it may use.
+      replay: rows that the log holds already come first; otherwise only those after them.
+      environment: variables that it has beside this process's own.
     """
 
-    def __init__(self, command: list[str], workdir: Path, cwd: str, cpus: float):
+    def __init__(
+        self, command: list[str], workdir: Path, replay: bool, environment: dict[str, str]
+    ):
         self.workdir = workdir
-        self._command, self._cwd, self._threads = command, cwd, max(1, round(cpus))
+        self._command, self._environment = command, environment
         self._process = None
-        self._reported = 0
-
-    def start(self) -> None:
-        """Goes on after the rows that there are."""
-        self.workdir.mkdir(parents=True, exist_ok=True)
-        self._reported = max((row["step"] for row in self._rows()), default=0)
-        with open(self.workdir / "output.txt", "ab") as output:
-            self._process = subprocess.Popen(
-                self._command,
-                cwd=self._cwd,
-                env=os.environ | {"NPROC": str(self._threads)},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                preexec_fn=_stop_with_parent,
-            )
+        self._reported = 0 if replay else max((row["step"] for row in self._rows()), default=0)
 
     def next_row(self) -> dict | None:
         """Waits for the next validation row; None at the end of the run.
@@ -99,22 +89,23 @@ class Process:
           UserError: if the run ended in an error of its own, with its line.
           RuntimeError: if it was killed.
         """
-        if self._process is None:
-            self.start()
         while True:
-            ended = self._process.poll()
+            # Asked before the log is read: a row may be the last thing that a process did.
+            ended = self._process and self._process.poll()
             for row in self._rows():
                 if row["step"] > self._reported:
                     self._reported = row["step"]
                     return row
-            if ended is not None:
-                break
+            if self._process is None:
+                self._start()
+            elif ended == 0:
+                return None
+            elif ended is not None:
+                self._process = None
+                if ended == 1:
+                    raise UserError(self._last_line())
+                raise RuntimeError(f"its process ended with exit code {ended}")
             time.sleep(0.1)
-        if ended == 1:
-            raise UserError(self._last_line())
-        if ended:
-            raise RuntimeError(f"the process of {self.workdir} ended with {ended}")
-        return None
 
     def stop(self) -> None:
         """Ends the process, which saves its state first."""
@@ -127,8 +118,15 @@ class Process:
                 self._process.wait()
         self._process = None
 
-    def last_row(self) -> dict:
-        return (self._rows() or [{}])[-1]
+    def _start(self) -> None:
+        with open(self.workdir / "output.txt", "ab") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment | os.environ,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_stop_with_parent,
+            )
 
     def _rows(self) -> list[dict]:
         rows = read_metrics(self.workdir)
@@ -146,34 +144,38 @@ def _stop_with_parent() -> None:
         ctypes.CDLL(None).prctl(death_signal, signal.SIGTERM)
 
 
-def _trainable(sweep: Sweep, folder: Path, command: list[str], cwd: str):
+def _trainable(sweep: Sweep, folder: Path, command: list[str]):
     """The class of Tune's actors: each watches one run."""
     from ray import tune
 
     class Run(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
-            self._overrides = config["overrides"]
-            workdir = folder / "runs" / self.trial_name
+            self._overrides = _overrides(config)
+            self._workdir = workdir = folder / "runs" / self.trial_name
+            write_overrides(workdir, self._overrides)
+            (workdir / ERROR).unlink(missing_ok=True)
             full = [*command, f"--workdir={workdir}", *arguments(self._overrides)]
-            self._process = Process(full, workdir, cwd, sweep.cpus)
-            workdir.mkdir(parents=True, exist_ok=True)
-            (workdir / "overrides.json").write_text(json.dumps(self._overrides))
+            # Replayed rows would have a population exploit states of the past.
+            replay = sweep.search != "pbt"
+            self._process = Process(full, workdir, replay, _share(sweep))
 
         def step(self) -> dict[str, Any]:
             try:
                 row = self._process.next_row()
+                if row is not None and sweep.metric not in row:
+                    there = ", ".join(name for name in row if name.startswith("validation/"))
+                    raise UserError(f"no metric {sweep.metric!r}; validation has: {there}")
             except UserError as error:
-                (self._process.workdir / "error.txt").write_text(str(error))
+                (self._workdir / ERROR).write_text(str(error))
                 return {sweep.metric: _worst(sweep), "steps": 0, "done": True}
+            except RuntimeError as error:
+                # Should it stay the last word: Ray tries again a few times.
+                (self._workdir / ERROR).write_text(str(error))
+                raise
             if row is None:
-                row = self._process.last_row()
-                return {sweep.metric: row[sweep.metric], "steps": row["step"], "done": True}
-            if sweep.metric not in row:
-                there = ", ".join(name for name in row if name.startswith("validation/"))
-                raise ValueError(
-                    f"no metric {sweep.metric!r} in validation rows; there are: {there}"
-                )
-            return {sweep.metric: row[sweep.metric], "steps": row["step"]}
+                return {**self._last, "done": True}
+            self._last = {sweep.metric: row[sweep.metric], "steps": row["step"]}
+            return self._last
 
         def cleanup(self) -> None:
             self._process.stop()
@@ -181,27 +183,47 @@ def _trainable(sweep: Sweep, folder: Path, command: list[str], cwd: str):
         def save_checkpoint(self, checkpoint_dir: str) -> None:
             """A copy of the run's newest checkpoint, for population-based training."""
             self._process.stop()
-            source = self._process.workdir / "checkpoints"
+            source = self._workdir / "checkpoints"
             if source.is_dir():
                 shutil.copytree(source, Path(checkpoint_dir) / "checkpoints")
-            (Path(checkpoint_dir) / "from.txt").write_text(self._process.workdir.name)
+            (Path(checkpoint_dir) / "from.txt").write_text(self._workdir.name)
 
         def load_checkpoint(self, checkpoint_dir: str) -> None:
             """Goes on from another run's checkpoint, with this trial's overrides."""
-            workdir, given = self._process.workdir, Path(checkpoint_dir)
+            given = Path(checkpoint_dir)
             parent = (given / "from.txt").read_text()
-            if parent == workdir.name:
+            if parent == self._workdir.name:
                 return  # it resumes by itself, from a checkpoint that may be newer
             self._process.stop()
-            shutil.rmtree(workdir / "checkpoints", ignore_errors=True)
+            shutil.rmtree(self._workdir / "checkpoints", ignore_errors=True)
             if (given / "checkpoints").is_dir():
-                shutil.copytree(given / "checkpoints", workdir / "checkpoints")
-            (workdir / "config.json").unlink(missing_ok=True)
-            with open(workdir / "parents.jsonl", "a") as file:
+                shutil.copytree(given / "checkpoints", self._workdir / "checkpoints")
+            (self._workdir / "config.json").unlink(missing_ok=True)
+            with open(self._workdir / "parents.jsonl", "a") as file:
                 line = {"parent": parent, "overrides": self._overrides}
                 file.write(json.dumps(line) + "\n")
 
     return Run
+
+
+def _share(sweep: Sweep) -> dict[str, str]:
+    """Variables that keep a run to its part of the machine."""
+    share = {"NPROC": str(max(1, round(sweep.cpus)))}  # threads of XLA's pool
+    if 0 < sweep.gpus < 1:
+        share["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * sweep.gpus:.3f}"
+    return share
+
+
+def write_overrides(workdir: Path, overrides: Overrides) -> None:
+    workdir.mkdir(parents=True, exist_ok=True)
+    part = workdir / f"{OVERRIDES}.part"
+    part.write_text(json.dumps(overrides))
+    part.replace(workdir / OVERRIDES)
+
+
+def _overrides(config: dict[str, Any]) -> Overrides:
+    """Of one of Tune's trials."""
+    return config.get("overrides", config)
 
 
 def _worst(sweep: Sweep) -> float:
@@ -230,35 +252,29 @@ def run(config: str, overrides: list[str], sweep: Sweep, folder: Path, address: 
     built = config_lib.override(config_lib.load_file(config), overrides)
     folder = folder.absolute()
     _claim(folder, {"config": config, "overrides": overrides, "sweep": _described(sweep)})
+    (folder / "runs").mkdir(exist_ok=True)
     command = [sys.executable, str(LAUNCH), "train", f"--config={config}", *overrides]
-    trainable = _trainable(sweep, folder, command, os.getcwd())
-    resources = {"cpu": sweep.cpus, "gpu": sweep.gpus}
-    trainable = tune.with_resources(trainable, resources)
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-    ray.init(
-        address=address or "local",
-        include_dashboard=False if not address else None,
-        log_to_driver=False,
-        logging_level="error",
+    trainable = tune.with_resources(
+        _trainable(sweep, folder, command), {"cpu": sweep.cpus, "gpu": sweep.gpus}
     )
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # so that a config's paths hold
+    shutil.rmtree(folder / "ray", ignore_errors=True)
+    local = {"include_dashboard": False} if not address else {}
+    ray.init(address=address or "local", log_to_driver=False, logging_level="error", **local)
     try:
-        path = str(folder / "ray")
-        if tune.Tuner.can_restore(path):
-            tuner = tune.Tuner.restore(path, trainable, resume_errored=True)
-        else:
-            tuner = tune.Tuner(
-                trainable,
-                param_space={"overrides": _param_space(sweep, tune)},
-                tune_config=_tune_config(sweep, built.eval_every, built.steps, tune),
-                run_config=tune.RunConfig(
-                    name="ray",
-                    storage_path=str(folder),
-                    failure_config=tune.FailureConfig(max_failures=RETRIES),
-                    callbacks=[_progress(sweep, tune)],
-                    verbose=0,
-                ),
-            )
+        tuner = tune.Tuner(
+            trainable,
+            param_space=_param_space(sweep, tune),
+            tune_config=_tune_config(sweep, folder, built.eval_every, built.steps, tune),
+            run_config=tune.RunConfig(
+                name="ray",
+                storage_path=str(folder),
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                callbacks=[_progress(sweep, tune)],
+                verbose=0,
+            ),
+        )
         tuner.fit()
     finally:
         ray.shutdown()
@@ -282,10 +298,10 @@ def _claim(folder: Path, study: dict) -> None:
     part.replace(path)
 
 
-def _param_space(sweep: Sweep, tune) -> Any:
+def _param_space(sweep: Sweep, tune) -> dict[str, Any]:
     """What Tune draws a trial's overrides from."""
     if sweep.trials:
-        return tune.grid_search(list(sweep.trials))
+        return {"overrides": tune.grid_search(list(sweep.trials))}
     space = {}
     for key, each in sweep.space.items():
         if isinstance(each, Choice):
@@ -295,36 +311,49 @@ def _param_space(sweep: Sweep, tune) -> Any:
     return space
 
 
-def _tune_config(sweep: Sweep, interval: int, steps: int, tune):
+def _tune_config(sweep: Sweep, folder: Path, interval: int, steps: int, tune):
     from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
+    from ray.tune.search import BasicVariantGenerator
     from ray.tune.search.optuna import OptunaSearch
 
     judged = {"metric": sweep.metric, "mode": sweep.mode}
+    # Of a study that goes on: the same trials come first, in their order.
+    known = [json.loads((run / OVERRIDES).read_text()) for run in _runs(folder)]
     scheduler = search = None
-    if sweep.search == "pbt" and not sweep.trials:
+    if sweep.search == "pbt":
+        space = _param_space(sweep, tune)
         scheduler = PopulationBasedTraining(
-            time_attr="steps",
-            perturbation_interval=interval,
-            hyperparam_mutations={"overrides": _param_space(sweep, tune)},
-            **judged,
+            time_attr="steps", perturbation_interval=interval, hyperparam_mutations=space, **judged
         )
+        search = BasicVariantGenerator(points_to_evaluate=known, random_state=0)
     elif sweep.stop_early:
         scheduler = ASHAScheduler(time_attr="steps", grace_period=interval, max_t=steps, **judged)
-    if sweep.search == "tpe" and not sweep.trials:
-        search = OptunaSearch(seed=0, **judged)
+    if sweep.search == "tpe" and sweep.space:
+        search = OptunaSearch(points_to_evaluate=known or None, seed=0, **judged)
     return tune.TuneConfig(
         num_samples=1 if sweep.trials else sweep.num_trials,
         scheduler=scheduler,
         search_alg=search,
-        trial_name_creator=_name_of,
+        trial_name_creator=lambda trial: _register(folder, trial),
         trial_dirname_creator=lambda trial: trial.trial_id,
-        reuse_actors=False,
         **({} if scheduler else judged),
     )
 
 
-def _name_of(trial) -> str:
-    return trial_name(int(trial.trial_id.rpartition("_")[2]), trial.config["overrides"])
+def _register(folder: Path, trial) -> str:
+    """The name of a trial, whose folder it has from now on."""
+    index, overrides = int(trial.trial_id.rpartition("_")[2]), _overrides(trial.config)
+    runs = _runs(folder)
+    if index < len(runs):
+        return runs[index].name  # a population's overrides change, its names stay
+    name = trial_name(index, overrides)
+    write_overrides(folder / "runs" / name, overrides)
+    return name
+
+
+def _runs(folder: Path) -> list[Path]:
+    """Workdirs of the trials, in their order."""
+    return sorted(path.parent for path in (folder / "runs").glob(f"*/{OVERRIDES}"))
 
 
 def _progress(sweep: Sweep, tune):
@@ -332,8 +361,9 @@ def _progress(sweep: Sweep, tune):
         """A line for each validation and each end."""
 
         def on_trial_result(self, iteration, trials, trial, result, **info):
-            value = result.get(sweep.metric)
-            print(f"{trial}: step {result['steps']:,}, {sweep.metric} {value:.4g}", flush=True)
+            if not result["done"]:
+                figure = f"{sweep.metric} {result[sweep.metric]:.4g}"
+                print(f"{trial}: step {result['steps']:,}, {figure}", flush=True)
 
         def on_trial_error(self, iteration, trials, trial, **info):
             print(f"{trial}: its process died; it is started again from its checkpoint", flush=True)
@@ -343,22 +373,21 @@ def _progress(sweep: Sweep, tune):
 
 def trials(folder: Path, sweep: Sweep) -> list[Trial]:
     """How every run of a study stands, the best first, read from their workdirs."""
-    found = [_trial(workdir, sweep) for workdir in sorted((folder / "runs").iterdir())]
+    found = [_trial(workdir, sweep) for workdir in _runs(folder)]
     sign = -1 if sweep.mode == "max" else 1
     return sorted(found, key=lambda t: (t.value is None, sign * (t.value or 0)))
 
 
 def _trial(workdir: Path, sweep: Sweep) -> Trial:
-    overrides = json.loads((workdir / "overrides.json").read_text())
+    overrides = json.loads((workdir / OVERRIDES).read_text())
     rows = [row for row in read_metrics(workdir) if sweep.metric in row]
     step, value = (rows[-1]["step"], rows[-1][sweep.metric]) if rows else (0, None)
-    error = ""
-    if (workdir / "error.txt").exists():
-        status, error, value = "failed", (workdir / "error.txt").read_text(), None
+    if (workdir / ERROR).exists():
+        # Its last figure is not ranked: a run that diverged may have been good before.
+        return Trial(workdir.name, overrides, "failed", step, None, (workdir / ERROR).read_text())
+    config = workdir / "config.json"
+    if config.exists() and step == json.loads(config.read_text())["steps"]:
+        status = "finished"
     else:
-        path = workdir / "config.json"
-        steps = json.loads(path.read_text())["steps"] if path.exists() else None
-        status = (
-            "finished" if step == steps else "stopped early" if sweep.stop_early else "unfinished"
-        )
-    return Trial(workdir.name, overrides, status, step, value, error)
+        status = "stopped early" if sweep.stop_early else "unfinished"
+    return Trial(workdir.name, overrides, status, step, value)

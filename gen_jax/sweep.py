@@ -77,6 +77,8 @@ class Sweep:
             raise ValueError(f"search {self.search!r} must be tpe or pbt")
         if bool(self.trials) == bool(self.space and self.num_trials):
             raise ValueError("a sweep has either trials, or a space and num_trials")
+        if self.search == "pbt" and self.trials:
+            raise ValueError("a population (pbt) needs a space to change its values in")
 
 
 def grid(values: Mapping[str, Sequence]) -> list[Overrides]:
