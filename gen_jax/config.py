@@ -37,6 +37,8 @@ def default_config(family: str) -> ConfigDict:
     config.eval_every = 2_500
     config.checkpoint_every = 2_500
     config.keep_checkpoints = 2
+    # What is told beside metrics.jsonl: "tensorboard", "wandb" (Weights & Biases), "mlflow".
+    config.trackers = ("tensorboard",)
 
     config.data = ConfigDict()
     config.data.name = "digits"

@@ -20,6 +20,7 @@ from gen_jax import (
     parallel,
     pictures,
     signals,
+    trackers,
     train_step,
 )
 from gen_jax.checkpoints import Checkpoints
@@ -175,6 +176,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
       signals.Stopped: after SIGTERM or Ctrl-C, with the state saved.
     """
     experiment = build(config)
+    trackers.check(config.trackers)
     main = parallel.is_main()
     if main:
         claim_workdir(config, workdir)
@@ -195,7 +197,8 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     train_steps = experiment.compile()
 
     # 3. The loop. The host sees numbers at log steps only; in between the devices run ahead.
-    writer = MetricsWriter(workdir, resume_step=step, enabled=main)
+    tracked = trackers.start(config.trackers, workdir, config, step) if main else ()
+    writer = MetricsWriter(workdir, step, tracked, enabled=main)
     newest = {}
     title = f"{config.experiment or config.family} on {experiment.dataset.name}"
     window = _Window(step, config.batch_size)

@@ -1,11 +1,9 @@
-"""What a run tells: metrics.jsonl, TensorBoard, a progress bar, tables."""
+"""What a run tells: metrics.jsonl, trackers, a progress bar, tables."""
 
-import contextlib
 import json
 import math
-import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,36 +11,29 @@ from rich import progress as rich_progress
 from rich.console import Console
 from rich.table import Table
 
-
-@contextlib.contextmanager
-def _hidden(module: str) -> Iterator[None]:
-    """Within it, a module that is not imported yet seems not to be installed."""
-    hides = sys.modules.setdefault(module, None) is None
-    try:
-        yield
-    finally:
-        if hides:
-            del sys.modules[module]
+from gen_jax.trackers import Tracker
 
 
 class MetricsWriter:
-    """metrics.jsonl, one object a row, and TensorBoard event files.
+    """metrics.jsonl, one object a row, and the same for trackers.
 
     Args:
       workdir: folder of the run.
       resume_step: rows later than it belong to steps that will be run again, and are dropped.
+      trackers: where the numbers go beside the file, and the pictures.
       enabled: False on all processes but the first: nothing is written.
     """
 
-    def __init__(self, workdir: Path, resume_step: int, enabled: bool = True):
-        self._enabled = enabled
+    def __init__(
+        self,
+        workdir: Path,
+        resume_step: int,
+        trackers: Sequence[Tracker] = (),
+        enabled: bool = True,
+    ):
+        self._enabled, self._trackers = enabled, trackers
         if not enabled:
             return
-        # Half a second that other commands save; and tensorboardX imports PyTorch where there is
-        # one, which takes seconds, for tensors that it is never given.
-        with _hidden("torch"):
-            from tensorboardX import SummaryWriter
-
         path = Path(workdir) / "metrics.jsonl"
         if path.is_file():
             kept = [row for row in read_metrics(workdir) if row["step"] <= resume_step]
@@ -50,8 +41,6 @@ class MetricsWriter:
             part.write_text("".join(f"{json.dumps(row)}\n" for row in kept))
             part.replace(path)
         self._file = open(path, "a", buffering=1)  # noqa: SIM115
-        purge = resume_step + 1 if resume_step else None
-        self._board = SummaryWriter(str(Path(workdir) / "tensorboard"), purge_step=purge)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Adds one row.
@@ -63,8 +52,8 @@ class MetricsWriter:
             return
         row = {"step": step, **metrics}
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
-        for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.scalars(step, metrics)
 
     def alarms(self, step: int, lines: Sequence[str]) -> None:
         """Adds one row `{"step", "alarms": [...]}` if there are any."""
@@ -72,14 +61,15 @@ class MetricsWriter:
             self._file.write(json.dumps({"step": step, "alarms": list(lines)}) + "\n")
 
     def image(self, name: str, step: int, image: np.ndarray) -> None:
-        """A picture uint8 [H, W, 3], for TensorBoard."""
-        if self._enabled:
-            self._board.add_image(name, image, step, dataformats="HWC")
+        """A picture uint8 [H, W, 3], for trackers."""
+        for tracker in self._trackers:
+            tracker.image(name, step, image)
 
     def close(self) -> None:
         if self._enabled:
             self._file.close()
-            self._board.close()
+        for tracker in self._trackers:
+            tracker.close()
 
 
 def read_metrics(workdir: Path) -> list[dict]:

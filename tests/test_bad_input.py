@@ -57,6 +57,7 @@ CASES = {
     "unknown likelihood": (["--config.model.likelihood=x"], r"'x': bytes data has categorical"),
     "unknown optimiser": (["--config.optim.name=x"], r"valid are: adam, sgd"),
     "unknown metric": (["--config.eval.metrics=('fidd',)"], r"'fidd'; valid are: elbo"),
+    "unknown tracker": (["--config.trackers=('tensorbord',)"], r"'tensorbord'; valid are: tensorb"),
     "unknown flag": (["--stepz=3"], r"unknown argument --stepz=3"),
     "unlike the data": (["--config.model.likelihood=bernoulli"], r"bytes data has categorical"),
 }

@@ -58,6 +58,12 @@ def test_stopped_at_60_and_resumed(whole, tmp_path, monkeypatch):
     assert logs[0] == logs[1]
 
 
+def test_its_log_goes_to_the_trackers_of_its_config(whole):
+    events = [file.read_bytes() for file in (whole / "tensorboard").iterdir()]
+    for name in ("examples_per_second", "samples"):
+        assert any(name.encode() in event for event in events), name
+
+
 def test_a_finished_run_is_left_alone(whole):
     before = (whole / "metrics.jsonl").read_text()
     assert not experiment.train(config(whole.name), whole)

@@ -1,5 +1,6 @@
 """Sweeps on Ray Tune: nothing is lost, whatever is killed."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from gen_jax import study
 from gen_jax.errors import UserError
-from gen_jax.sweep import Sweep, Uniform, grid
+from gen_jax.sweep import Sweep, grid
 
 FAKE = Path(__file__).parent / "fake_launch.py"
 RATES = (0.1, 0.2, 0.5, 1.0)
@@ -46,7 +47,7 @@ def test_a_process_gives_the_rows_of_its_run(tmp_path):
 
 def test_an_error_of_the_run_and_a_kill_are_told_apart(tmp_path):
     diverging = fake(tmp_path / "a", 1.0)
-    with pytest.raises(UserError, match="^loss/vae is not finite$"):
+    with pytest.raises(UserError, match=r"^loss/vae is not finite$"):
         rows_of(diverging)
     killed = fake(tmp_path / "b", 0.5)
     with pytest.raises(RuntimeError, match="exit code -9"):
@@ -224,7 +225,5 @@ def test_sixteen_trials_of_the_quickstart(tmp_path):
 def processes():
     """(pid, command line) of each process of this machine."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
             yield int(path.parent.name), path.read_bytes().replace(b"\0", b" ").decode()
-        except (FileNotFoundError, ProcessLookupError):
-            pass  # it has ended
