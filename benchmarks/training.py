@@ -41,13 +41,13 @@ def build(family: str, spec: DataSpec, **changes) -> Experiment:
 def runner(experiment: Experiment) -> Runner:
     """Runs dispatches of `steps_per_dispatch` steps, as training does: one is one time of it."""
     parallel.setup()
-    train_steps, data, seeds, batches = _prepared(experiment)
+    train_steps, data, values, batches = _prepared(experiment)
     state = parallel.replicated(experiment.init())
 
     def run(count: int) -> None:
         nonlocal state
         for batch in itertools.islice(batches, count):
-            state, metrics = train_steps(state, data, seeds, batch)
+            state, metrics = train_steps(state, data, values, batch)
         jax.block_until_ready((state, metrics))
 
     return run
@@ -73,8 +73,8 @@ def cost(experiment: Experiment) -> Cost:
     config = experiment.config.copy_and_resolve_references()
     config.steps_per_dispatch = 1  # XLA counts the body of a loop once
     experiment = dataclasses.replace(experiment, config=config)
-    train_steps, data, seeds, batches = _prepared(experiment)
-    compiled = train_steps.lower(experiment.template(), data, seeds, next(batches)).compile()
+    train_steps, data, values, batches = _prepared(experiment)
+    compiled = train_steps.lower(experiment.template(), data, values, next(batches)).compile()
     memory = compiled.memory_analysis()
     held = memory.argument_size_in_bytes + memory.output_size_in_bytes
     held += memory.temp_size_in_bytes - memory.alias_size_in_bytes
@@ -91,7 +91,7 @@ def work_cost(experiment: Experiment) -> tuple[float, float]:
 def _prepared(experiment: Experiment):
     """The training function and its arguments but the state, as `gen_jax.experiment.train`."""
     batches = experiment.batches()
-    data, seeds = parallel.replicated((batches.data, experiment.seeds))
+    data, values = parallel.replicated((batches.data, experiment.replica_values))
     dispatches = batches.dispatches(0, 10**9 * experiment.config.steps_per_dispatch)
     split = (parallel.split(batch, experiment.batch_axis) for batch in dispatches)
-    return experiment.compile(), data, seeds, split
+    return experiment.compile(), data, values, split

@@ -28,6 +28,8 @@ def default_config(family: str) -> ConfigDict:
     config.seed = 0
     # Independent runs side by side in one program, with seeds seed, seed + 1, ...
     config.num_replicas = 1
+    # What else differs between them: ((KEY, (VALUE, VALUE, ...)), ...), see gen_jax/replicas.py.
+    config.replica_values = ()
     config.steps = 10_000
     config.batch_size = 128  # over all devices and processes
     # K steps run as one program, so that the host's part of a step (dispatch, indices) is paid

@@ -19,6 +19,7 @@ from gen_jax import (
     optimizers,
     parallel,
     pictures,
+    replicas,
     signals,
     trackers,
     train_step,
@@ -50,24 +51,24 @@ class Experiment:
     optimizer: dict[str, Optimizer]
 
     @functools.cached_property
-    def seeds(self) -> np.ndarray:
-        """One for each replica, uint32 [R]; a scalar for a run without replicas."""
-        first, count = self.config.seed, self.config.num_replicas
-        return np.arange(first, first + count, dtype=np.uint32) if count > 1 else np.uint32(first)
+    def replica_values(self) -> replicas.Values:
+        """What differs between replicas, with a leading axis [R] if there are several."""
+        values = replicas.values(self.config)
+        return values if self.config.num_replicas > 1 else replicas.of(values, 0)
 
     def init(self) -> State:
         """The state before the first step."""
         init, batch = train_step.make_init(self.family, self.optimizer), self._init_batch()
         if self.config.num_replicas > 1:
             init = jax.vmap(init, in_axes=(0, None), out_axes=REPLICAS)
-        return jax.jit(init)(self.seeds, batch)
+        return jax.jit(init)(self.replica_values["seed"], batch)
 
     def template(self) -> State:
         """The shapes of a state, without its values."""
         init = train_step.make_init(self.family, self.optimizer)
         if self.config.num_replicas > 1:
             init = jax.vmap(init, in_axes=(0, None), out_axes=REPLICAS)
-        return jax.eval_shape(init, self.seeds, self._init_batch())
+        return jax.eval_shape(init, self.replica_values["seed"], self._init_batch())
 
     def _init_batch(self) -> Batch:
         train, spec = self.dataset.splits["train"], self.dataset.spec
@@ -81,7 +82,7 @@ class Experiment:
         config = self.config
         return TrainBatches(
             self.dataset.splits["train"],
-            seeds=self.seeds.reshape(-1).tolist(),
+            seeds=self.replica_values["seed"].reshape(-1).tolist(),
             batch_size=config.batch_size,
             num_turns=len(self.family.turns),
             steps_per_dispatch=config.steps_per_dispatch,
@@ -96,9 +97,13 @@ class Experiment:
 
     def compile(self):
         """The training function over all devices: see `train_step.make_steps`."""
-        steps = train_step.make_steps(
-            self.family, self.optimizer, self.dataset.spec, self.config.optim.accumulate
-        )
+        config, spec = self.config, self.dataset.spec
+
+        def steps(state: State, data: Batch, values: replicas.Values, batch: Batch):
+            made = replicas.apply(values, config, self.family, self.optimizer)
+            inner = train_step.make_steps(*made, spec, config.optim.accumulate)
+            return inner(state, data, values["seed"], batch)
+
         if self.config.num_replicas > 1:
             steps = jax.vmap(steps, in_axes=(REPLICAS, None, 0, 0), out_axes=(REPLICAS, 0))
         return parallel.compile_train(steps)
@@ -130,6 +135,8 @@ def build(config: ConfigDict) -> Experiment:
     family = families.build(config.family, config.model, dataset.spec)
     networks = {name for turn in family.turns for name in turn}
     optimizer = {n: optimizers.make(config.optim, config.steps, n) for n in sorted(networks)}
+    # Before anything is written: it refuses values that cannot differ.
+    replicas.apply(replicas.values(config), config, family, optimizer)
     return Experiment(config, dataset, family, optimizer)
 
 
@@ -193,7 +200,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
 
     # 2. What the compiled steps read: the whole training set on the devices, or a stream.
     batches = experiment.batches()
-    data, seeds = parallel.replicated((batches.data, experiment.seeds))
+    data, values = parallel.replicated((batches.data, experiment.replica_values))
     train_steps = experiment.compile()
 
     # 3. The loop. The host sees numbers at log steps only; in between the devices run ahead.
@@ -205,7 +212,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     with signals.catch() as stop, Progress(config.steps, step, title) as progress:
         for batch in batches.dispatches(step, config.steps):
             state, metrics = train_steps(
-                state, data, seeds, parallel.split(batch, experiment.batch_axis)
+                state, data, values, parallel.split(batch, experiment.batch_axis)
             )
             step += config.steps_per_dispatch
             window.add(metrics)
@@ -252,7 +259,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
 
 def validate(experiment: Experiment, state: State) -> dict[str, float]:
     """The config's validation metrics: the mean over replicas, and each replica's own."""
-    settings, replicas = experiment.config.eval, experiment.config.num_replicas
+    settings, count = experiment.config.eval, experiment.config.num_replicas
     names, dataset = settings.validation_metrics, experiment.dataset
     # As many samples as there are examples to compare them with: it is done often.
     few = min(settings.num_samples, len(dataset.splits["validation"]))
@@ -260,10 +267,10 @@ def validate(experiment: Experiment, state: State) -> dict[str, float]:
     state = jax.device_get(state)
     figures = [
         evaluation.evaluate(experiment.subject(state, r), dataset, "validation", names, settings)
-        for r in range(replicas)
+        for r in range(count)
     ]
     values = {f"validation/{n}": np.array([f[n].value for f in figures]) for n in figures[0]}
-    return _with_replicas(values if replicas > 1 else {n: v[0] for n, v in values.items()})
+    return _with_replicas(values if count > 1 else {n: v[0] for n, v in values.items()})
 
 
 def evaluate(

@@ -38,6 +38,10 @@ class Optimizer:
     def has_average(self) -> bool:
         return self.config.ema_half_life > 0
 
+    def having(self, key: str, value: jax.typing.ArrayLike) -> "Optimizer":
+        """The same with another value of a key, which may be traced."""
+        return Optimizer(ConfigDict({**self.config, key: value}), self.total_steps)
+
     def init(self, params: Any) -> Any:
         return self._transform(0).init(params)
 

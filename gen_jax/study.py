@@ -61,7 +61,7 @@ def trial_name(index: int, overrides: Overrides) -> str:
         for key, value in overrides.items()
     ]
     name = f"{index:03}_{','.join(parts)}"
-    return "".join(c if c.isalnum() or c in "=,._-" else "-" for c in name)[:120]
+    return "".join(c if c.isalnum() or c in "=,._+-" else "-" for c in name)[:120]
 
 
 class Process:

@@ -1,0 +1,90 @@
+"""What differs between the replicas of a run: the seed, and `config.replica_values`."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from gen_jax.errors import UserError
+from gen_jax.families.base import Family
+from gen_jax.optimizers import Optimizer
+
+# Numbers that enter a step by arithmetic alone, so that they may be traced, and that nothing but
+# training reads.
+KEYS = (
+    "seed",
+    "optim.lr",
+    "optim.final_lr",
+    "model.beta",
+    "model.target",
+    "model.penalty_weight",
+    "model.adversary_weight",
+)
+
+Values = dict[str, np.ndarray]  # config key -> [R, ...], or one replica's
+
+
+def values(config: ConfigDict) -> Values:
+    """The seeds, uint32 [R], and float32 [R, ...] for each key of `replica_values`.
+
+    Raises:
+      UserError: for a key that cannot differ, or values that are not one for each replica.
+    """
+    count = config.num_replicas
+    found = {"seed": np.arange(config.seed, config.seed + count, dtype=np.uint32)}
+    for entry in config.replica_values:
+        try:
+            key, each = entry
+            each = np.asarray(each, np.uint32 if key == "seed" else np.float32)
+        except (TypeError, ValueError):
+            raise UserError(
+                f"replica_values has {entry!r}; entries are (KEY, (VALUE, VALUE, ...))"
+            ) from None
+        if key not in KEYS:
+            raise UserError(f"replica_values: {key!r} cannot differ; valid are: {', '.join(KEYS)}")
+        if each.shape != (count, *np.shape(_value(config, key))):
+            raise UserError(
+                f"replica_values: {key} needs a value of its kind for each of "
+                f"num_replicas={count}, and has {list(each.tolist())}"
+            )
+        found[key] = each
+    return found
+
+
+def of(values: Values, replica: int) -> Values:
+    """Those of one replica."""
+    return {key: each[replica] for key, each in values.items()}
+
+
+def apply(
+    values: Values, config: ConfigDict, family: Family, optimizer: dict[str, Optimizer]
+) -> tuple[Family, dict[str, Optimizer]]:
+    """A family and optimisers with one replica's values, which may be traced.
+
+    A network with a key of its own (`optim.NETWORK.lr`) keeps it.
+
+    Raises:
+      UserError: if the family has no such number.
+    """
+    for key, value in values.items():
+        section, _, name = key.rpartition(".")
+        if section == "optim":
+            optimizer = {
+                network: each if name in config.optim.get(network, {}) else each.having(name, value)
+                for network, each in optimizer.items()
+            }
+        elif section == "model":
+            if not hasattr(family, name):
+                raise UserError(f"replica_values: {type(family).__name__} has no {key}")
+            family = dataclasses.replace(family, **{name: value})
+    return family, optimizer
+
+
+def _value(config: ConfigDict, key: str) -> Any:
+    value = config
+    for part in key.split("."):
+        if part not in value:
+            raise UserError(f"replica_values: the {config.family} family has no {key}")
+        value = value[part]
+    return value
