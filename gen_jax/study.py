@@ -9,6 +9,7 @@ Ray writes for itself (`ray/`) holds pickles, and is never read.
 import ctypes
 import dataclasses
 import json
+import logging
 import os
 import shutil
 import signal
@@ -47,6 +48,10 @@ class Trial:
     step: int
     value: float | None
     error: str = ""
+
+    @property
+    def outcome(self) -> str:
+        return f"{self.status} ({self.error})" if self.error else self.status
 
 
 def arguments(overrides: Overrides) -> list[str]:
@@ -259,6 +264,8 @@ def run(config: str, overrides: list[str], sweep: Sweep, folder: Path, address: 
     )
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # so that a config's paths hold
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # runs have their own logs
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # `_progress` says it in a line
     shutil.rmtree(folder / "ray", ignore_errors=True)
     local = {"include_dashboard": False} if not address else {}
     ray.init(address=address or "local", log_to_driver=False, logging_level="error", **local)
@@ -271,7 +278,7 @@ def run(config: str, overrides: list[str], sweep: Sweep, folder: Path, address: 
                 name="ray",
                 storage_path=str(folder),
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
-                callbacks=[_progress(sweep, tune)],
+                callbacks=[_progress(sweep, folder, tune)],
                 verbose=0,
             ),
         )
@@ -356,17 +363,23 @@ def _runs(folder: Path) -> list[Path]:
     return sorted(path.parent for path in (folder / "runs").glob(f"*/{OVERRIDES}"))
 
 
-def _progress(sweep: Sweep, tune):
+def _progress(sweep: Sweep, folder: Path, tune):
     class Progress(tune.Callback):
-        """A line for each validation and each end."""
+        """A line for each validation, and for whatever goes wrong."""
 
         def on_trial_result(self, iteration, trials, trial, result, **info):
             if not result["done"]:
                 figure = f"{sweep.metric} {result[sweep.metric]:.4g}"
                 print(f"{trial}: step {result['steps']:,}, {figure}", flush=True)
 
+        def on_trial_complete(self, iteration, trials, trial, **info):
+            print(f"{trial}: {_trial(folder / 'runs' / str(trial), sweep).outcome}", flush=True)
+
+        def on_trial_recover(self, iteration, trials, trial, **info):
+            print(f"{trial}: its process died; it goes on from its checkpoint", flush=True)
+
         def on_trial_error(self, iteration, trials, trial, **info):
-            print(f"{trial}: its process died; it is started again from its checkpoint", flush=True)
+            print(f"{trial}: its process died {RETRIES + 1} times; given up", flush=True)
 
     return Progress()
 

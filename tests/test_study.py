@@ -94,7 +94,7 @@ def test_trials_are_ranked_and_each_is_accounted_for(tmp_path):
             3: ("stopped early", -1.5),
             4: ("stopped early", None),
         }
-    assert next(t.error for t in found if t.status == "failed") == "not finite"
+    assert next(t.outcome for t in found if t.status == "failed") == "failed (not finite)"
 
 
 def test_names_of_trials_are_names_of_folders():
