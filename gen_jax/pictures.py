@@ -152,7 +152,15 @@ def parallel_coordinates(points: dict[str, list], values: list[float], metric: s
     for place, (_, ticks) in enumerate(axis_of):
         axes.axvline(place, color="#8c959f", lw=0.8, zorder=0)
         for height, label in ticks:
-            axes.annotate(label, (place, height), (5, 0), textcoords="offset points", fontsize=8)
+            axes.annotate(
+                label,
+                (place, height),
+                (6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+            )
     axes.set_xticks(range(len(axis_of)), [*points, metric], fontsize=9)
     axes.set_yticks([])
     axes.set_xlim(-0.2, len(axis_of) - 0.6)

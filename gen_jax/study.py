@@ -61,10 +61,10 @@ def arguments(overrides: Overrides) -> list[str]:
 
 def trial_name(index: int, overrides: Overrides) -> str:
     """For example `003_lr=0.001,beta=4`: what tells the runs of a study apart."""
-    parts = [
-        f"{key.rpartition('.')[2]}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
-        for key, value in overrides.items()
-    ]
+    parts = []
+    for key, value in overrides.items():
+        shown = f"{value:.4g}" if isinstance(value, float) else value
+        parts.append(f"{key.rpartition('.')[2]}={shown}")
     name = f"{index:03}_{','.join(parts)}"
     return "".join(c if c.isalnum() or c in "=,._+-" else "-" for c in name)[:120]
 

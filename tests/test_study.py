@@ -99,7 +99,7 @@ def test_trials_are_ranked_and_each_is_accounted_for(tmp_path):
 
 def test_names_of_trials_are_names_of_folders():
     name = study.trial_name(3, {"optim.lr": 1e-3, "model.hidden": (20, 10), "data.name": "a/b"})
-    assert name == "003_lr=0.001,model.hidden=-20,-10-,data.name=a-b"
+    assert name == "003_lr=0.001,hidden=-20,-10-,name=a-b"
 
 
 def test_another_study_is_refused(tmp_path):

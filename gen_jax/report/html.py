@@ -87,7 +87,7 @@ def write_page(folder: Path, title: str, lead: str, sections: Sequence[tuple[str
         f'<h1>{text(title)}</h1><p class="lead">{text(lead)}</p>{body}</body></html>\n'
     )
     part = folder / "report.html.part"
-    part.writetext(page)
+    part.write_text(page)
     path = folder / "report.html"
     part.replace(path)
     return path
@@ -107,7 +107,7 @@ def _evaluation(workdir: Path) -> str:
     if not path.exists():
         return _none(f"not evaluated yet: python launch.py evaluate --workdir={workdir}")
     try:
-        evaluation = json.loads(path.readtext())
+        evaluation = json.loads(path.read_text())
     except json.JSONDecodeError:
         raise UserError(f"{path} is damaged; run launch.py evaluate again") from None
     lines = []

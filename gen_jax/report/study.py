@@ -38,16 +38,14 @@ def write(folder: Path, title: str, sweep: Sweep, trials: list[Trial]) -> Path:
     measured = [trial for trial in trials if trial.value is not None]
     values = [trial.value for trial in measured]
     points = {key: [trial.overrides.get(key) for trial in measured] for key in keys}
-    drawn = {
-        "all at once": pictures.parallel_coordinates(points, values, sweep.metric),
-        "each alone": pictures.against(points, values, sweep.metric),
-    }
     sections = [("Runs", _table(header, shown))]
     if measured:
+        drawn = {
+            "All at once": pictures.parallel_coordinates(points, values, sweep.metric),
+            "Each alone": pictures.against(points, values, sweep.metric),
+        }
         for name, png in drawn.items():
-            sections.append(
-                (name.capitalize(), f'<div class="plain">{html.image(png, name)}</div>')
-            )
+            sections.append((name, f'<div class="plain">{html.image(png, name)}</div>'))
     return html.write_page(folder, title, lead, sections)
 
 
