@@ -34,6 +34,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
     train = add("train", "train a run, or go on with it")
     train.add_argument("--config", default=QUICKSTART, help="experiment file, FILE.py[:ARGUMENT]")
+    train.add_argument("--coordinator", help="HOST:PORT of process 0, of several: docs/hosts.md")
+    train.add_argument("--num_processes", type=int, help="how many share the run")
+    train.add_argument("--process_id", type=int, help="which of them this is, from 0")
     evaluate = add("evaluate", "measure a run on the test split")
     evaluate.add_argument("--metrics", help="comma-separated; the config's by default")
     evaluate.add_argument("--replica", type=int, help="of a run with num_replicas; all by default")

@@ -87,7 +87,7 @@ class Checkpoints:
             return None
         expected = _flatten(jax.eval_shape(lambda: template))
         # Read only: a run that trains on in this folder is left alone.
-        options = ocp.CheckpointManagerOptions(read_only=True)
+        options = _options(read_only=True)
         manager = ocp.CheckpointManager(self.directory.absolute(), options=options)
         for step in self.steps():
             try:
@@ -156,7 +156,8 @@ class Checkpoints:
         if self._manager is None:
             import orbax.checkpoint as ocp
 
-            options = ocp.CheckpointManagerOptions(max_to_keep=self.keep)
+            self.directory.mkdir(parents=True, exist_ok=True)
+            options = _options(max_to_keep=self.keep)
             self._manager = ocp.CheckpointManager(self.directory.absolute(), options=options)
         return self._manager
 
@@ -170,6 +171,14 @@ class Checkpoints:
                 f"cannot write a checkpoint to {self.directory} ({reason}); make room or choose "
                 f"another --workdir; {self._newest()}"
             ) from error
+
+
+def _options(**settings):
+    """Orbax confined to process 0, the only one of several that reads and writes checkpoints."""
+    import orbax.checkpoint as ocp
+
+    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+    return ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone, **settings)
 
 
 def _flatten(state: State) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,23 @@ def run(flags: argparse.Namespace, overrides: list[str], quickstart: bool = Fals
     0: done; 1: an error that its one line explains; 128 + signal: stopped and saved, so that
     a scheduler knows that the run is not finished.
     """
-    from gen_jax import parallel, signals
+    from gen_jax import processes
+
+    try:
+        return _run(flags, overrides, quickstart)
+    except Exception as error:
+        if not processes.connected():
+            raise
+        # A process that ends as usual waits for the others, who may be waiting for it.
+        if processes.lost(error):
+            print(f"error: {processes.LOST}", file=sys.stderr)
+            processes.leave(1, patience=0)
+        traceback.print_exc()
+        processes.leave(1)
+
+
+def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> int:
+    from gen_jax import parallel, processes, signals
 
     parallel.setup()
     command: Callable = {
@@ -32,8 +49,10 @@ def run(flags: argparse.Namespace, overrides: list[str], quickstart: bool = Fals
         "sweep": sweep,
     }[flags.command]
     try:
+        if flags.command == "train":
+            processes.connect(flags.coordinator, flags.num_processes, flags.process_id)
         command(flags, overrides)
-        if quickstart:
+        if quickstart and parallel.is_main():
             # The tour: what a newcomer would type next.
             tour = {"workdir": flags.workdir, "metrics": None, "replica": None, "record": None}
             evaluate(argparse.Namespace(**tour), [])
@@ -42,7 +61,8 @@ def run(flags: argparse.Namespace, overrides: list[str], quickstart: bool = Fals
     except UserError as error:
         return _fail(str(error))
     except signals.Stopped as stopped:
-        print(f"{stopped}. The same command goes on from there.", flush=True)
+        if parallel.is_main():
+            print(f"{stopped}. The same command goes on from there.", flush=True)
         return 128 + stopped.signum
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on from the last checkpoint", 130)
@@ -193,5 +213,10 @@ def _print_pictures(workdir: Path) -> None:
 
 
 def _fail(message: str, code: int = 1) -> int:
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    from gen_jax import processes
+
+    if processes.first_to_say(message):
+        print(f"error: {message}", file=sys.stderr, flush=True)
+    if processes.connected():
+        processes.leave(code)
     return code

@@ -185,18 +185,19 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     experiment = build(config)
     trackers.check(config.trackers)
     main = parallel.is_main()
-    if main:
-        claim_workdir(config, workdir)
+    checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
 
     # 1. The state: from the newest sound checkpoint, else from the seed.
-    checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
-    state = checkpoints.restore(experiment.template(), report=_say)
-    step = int(state.step) if state else 0
+    state = None
     if main:
-        checkpoints.drop_after(step)
+        claim_workdir(config, workdir)
+        state = checkpoints.restore(experiment.template(), report=print)
+        checkpoints.drop_after(int(state.step) if state else 0)
+    state = parallel.from_main(state or experiment.init())
+    step = int(state.step)
     if step >= config.steps:
         return False
-    state = parallel.replicated(state if state else experiment.init())
+    state = parallel.replicated(state)
 
     # 2. What the compiled steps read: the whole training set on the devices, or a stream.
     batches = experiment.batches()
@@ -206,10 +207,11 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     # 3. The loop. The host sees numbers at log steps only; in between the devices run ahead.
     tracked = trackers.start(config.trackers, workdir, config, step) if main else ()
     writer = MetricsWriter(workdir, step, tracked, enabled=main)
+    agree = parallel.agreement()
     newest = {}
     title = f"{config.experiment or config.family} on {experiment.dataset.name}"
     window = _Window(step, config.batch_size)
-    with signals.catch() as stop, Progress(config.steps, step, title) as progress:
+    with signals.catch() as stop, Progress(config.steps, step, title, enabled=main) as progress:
         for batch in batches.dispatches(step, config.steps):
             state, metrics = train_steps(
                 state, data, values, parallel.split(batch, experiment.batch_axis)
@@ -224,37 +226,50 @@ def train(config: ConfigDict, workdir: Path) -> bool:
                 progress.update(step, _total_loss(row), row["examples_per_second"])
             if step % config.eval_every == 0 or last:
                 window.check(step)
-                row = validate(experiment, state)
-                writer.write(step, row)
-                progress.message(_validation_line(step, row))
-                alarms = find_alarms(newest | row)
-                writer.alarms(step, alarms)
-                for line in alarms:
-                    progress.message(f"warning: {line}")
                 if main:
-                    picture = gallery.sample_picture(experiment.subject(state), experiment.dataset)
-                    if picture is not None:
-                        path = workdir / "samples" / f"step_{step:08d}.png"
-                        pictures.save_png(path, picture)
-                        writer.image("samples", step, picture)
+                    _look(experiment, parallel.local(state), newest, workdir, writer, progress)
                 window.resume()
-            if last and main:
-                # Of held-out data. The test split is left to `evaluate`. The last checkpoint
-                # comes after them, so a run that has it lacks nothing.
-                gallery.write(
-                    experiment.trained_subject(state), experiment.dataset, "validation", workdir
-                )
-            if step % config.checkpoint_every == 0 or last or stop.requested:
+            requested = agree(stop.requested)
+            if step % config.checkpoint_every == 0 or last or requested:
                 window.check(step)
-                checkpoints.save(state)
+                if main:
+                    checkpoints.save(state)
                 window.resume()
-            if stop.requested and not last:
+            if requested and not last:
                 checkpoints.wait()
                 writer.close()
-                raise signals.Stopped(stop.requested, step)
+                raise signals.Stopped(requested, step)
     checkpoints.wait()
     writer.close()
     return True
+
+
+def _look(
+    experiment: Experiment,
+    state: State,
+    newest: dict[str, float],
+    workdir: Path,
+    writer: MetricsWriter,
+    progress: Progress,
+) -> None:
+    """Validation figures, alarms and pictures of a state; at the last step all its pictures."""
+    step = int(state.step)
+    row = validate(experiment, state)
+    writer.write(step, row)
+    progress.message(_validation_line(step, row))
+    alarms = find_alarms(newest | row)
+    writer.alarms(step, alarms)
+    for line in alarms:
+        progress.message(f"warning: {line}")
+    picture = gallery.sample_picture(experiment.subject(state), experiment.dataset)
+    if picture is not None:
+        pictures.save_png(workdir / "samples" / f"step_{step:08d}.png", picture)
+        writer.image("samples", step, picture)
+    if step == experiment.config.steps:
+        # Of held-out data. The test split is left to `evaluate`. The last checkpoint comes after
+        # them, so a run that has it lacks nothing.
+        subject = experiment.trained_subject(state)
+        gallery.write(subject, experiment.dataset, "validation", workdir)
 
 
 def validate(experiment: Experiment, state: State) -> dict[str, float]:
@@ -317,7 +332,7 @@ def restore(config: ConfigDict, workdir: Path, replica: int = 0) -> tuple[Experi
     if not 0 <= replica < config.num_replicas:
         raise UserError(f"no replica {replica}; this run has 0 to {config.num_replicas - 1}")
     experiment = build(config)
-    state = Checkpoints(workdir / "checkpoints").restore(experiment.template(), report=_say)
+    state = Checkpoints(workdir / "checkpoints").restore(experiment.template(), report=print)
     if state is None:
         raise UserError(f"{workdir} has no checkpoint yet; train it first")
     return experiment, state
@@ -416,8 +431,3 @@ def print_validation(workdir: Path) -> None:
     figures = [(n, f"{v:.4f}") for n, v in row.items() if n != "step" and "/replica_" not in n]
     if figures:
         print_table(f"validation at step {row['step']:,}", ("metric", "value"), figures)
-
-
-def _say(text: str) -> None:
-    if parallel.is_main():
-        print(text, flush=True)

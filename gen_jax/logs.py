@@ -93,11 +93,12 @@ class Progress:
       total_steps: of the whole run.
       start_step: where it goes on from.
       title: what is running.
+      enabled: False on all processes but the first: nothing is printed.
     """
 
-    def __init__(self, total_steps: int, start_step: int, title: str):
+    def __init__(self, total_steps: int, start_step: int, title: str, enabled: bool = True):
         self._total, self._start, self._title = total_steps, start_step, title
-        self._console = Console(soft_wrap=True, highlight=False)
+        self._console = Console(soft_wrap=True, highlight=False, quiet=not enabled)
         self._began = self._printed = time.monotonic()
         columns = (
             rich_progress.TextColumn("{task.percentage:>3.0f}%"),

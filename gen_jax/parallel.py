@@ -1,7 +1,8 @@
 """The only file that knows of devices: pmap, the split of a batch, means over devices.
 
 State and resident data are one replicated array each and not a stack of copies: there is no
-`replicate`, no `x[0]`, and checkpoints do not know how many devices wrote them.
+`replicate`, no `x[0]`, and checkpoints do not know how many devices wrote them. Of several
+processes each feeds its own devices, and process 0 alone reads and writes the workdir.
 """
 
 import os
@@ -12,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "batch"
@@ -31,7 +33,7 @@ def num_devices() -> int:
 
 
 def is_main() -> bool:
-    """Whether this process writes logs, pictures and messages."""
+    """Whether this process reads and writes the workdir and prints."""
     return jax.process_index() == 0
 
 
@@ -39,6 +41,45 @@ def local_rows(batch_size: int) -> slice:
     """The part of a global batch that this process reads."""
     share = batch_size // jax.process_count()
     return slice(jax.process_index() * share, (jax.process_index() + 1) * share)
+
+
+# Several processes
+
+
+def from_main(tree: Any) -> Any:
+    """Process 0's arrays on every process; those that the others pass give the shapes."""
+    if jax.process_count() == 1:
+        return tree
+    hosted = jax.tree.map(np.asarray, tree)
+    # As bytes, since what is sent is a sum, and a sum of floats loses the sign of zero.
+    sent = jax.tree.map(lambda x: np.frombuffer(x.tobytes(), np.uint8), hosted)
+    came = multihost_utils.broadcast_one_to_all(sent)
+    return jax.tree.map(lambda x, b: b.view(x.dtype).reshape(x.shape), hosted, came)
+
+
+def agreement() -> Callable[[int], int]:
+    """`agree(value)`: the largest value of all processes, the same for all at the same call.
+
+    With several processes it is that of the call before, so that none waits for the devices.
+    """
+    if jax.process_count() == 1:
+        return lambda value: value
+    largest = jax.pmap(
+        lambda x: jax.lax.pmax(x, AXIS), axis_name=AXIS, out_axes=None, devices=_devices()
+    )
+    asked = 0
+
+    def agree(value: int) -> int:
+        nonlocal asked
+        before, asked = asked, largest(np.full(jax.local_device_count(), value, np.int32))
+        return int(before)
+
+    return agree
+
+
+def _devices() -> list[jax.Device]:
+    # By process, as `local_rows` are: on a TPU slice the ids of a host's devices can be scattered.
+    return sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
 
 
 # Inside the compiled step
@@ -69,8 +110,14 @@ def compile_train(step: Callable) -> Callable:
     `batch` is split (see `split`), all else is replicated. The state that is passed in is
     given up: its memory is used for the state that comes out.
     """
-    axes = (None, None, None, 0)
-    return jax.pmap(step, axis_name=AXIS, in_axes=axes, out_axes=(None, None), donate_argnums=0)
+    return jax.pmap(
+        step,
+        axis_name=AXIS,
+        in_axes=(None, None, None, 0),
+        out_axes=(None, None),
+        devices=_devices(),
+        donate_argnums=0,
+    )
 
 
 def split(batch: Any, axis: int) -> Any:
@@ -84,10 +131,26 @@ def split(batch: Any, axis: int) -> Any:
     return jax.tree.map(move, batch)
 
 
-def replicated(tree: Any) -> Any:
-    """Host arrays -> one array each, present on every device."""
-    sharding = NamedSharding(Mesh(np.array(jax.devices()), (AXIS,)), PartitionSpec())
-    return jax.tree.map(lambda x: jax.device_put(x, sharding), tree)
+def replicated(tree: Any, local: bool = False) -> Any:
+    """Arrays of this process -> one array each, present on every device.
+
+    Args:
+      tree: the same on all processes.
+      local: for `compile_eval`, on this process's devices alone.
+    """
+    devices = jax.local_devices() if local else _devices()
+    sharding = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
+
+    def place(x):
+        # Unlike `device_put`, it does not send everything to the others to compare.
+        return jax.make_array_from_callback(np.shape(x), sharding, lambda _: x)
+
+    return jax.tree.map(place, tree)
+
+
+def local(tree: Any) -> Any:
+    """Replicated arrays -> this process's copy, for what one process does alone."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
 
 
 def compile_eval(function: Callable) -> Callable:

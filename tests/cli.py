@@ -1,7 +1,9 @@
 """Runs `launch.py` as a person would."""
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -70,15 +72,39 @@ def launch(
     return done
 
 
-def start(*arguments) -> subprocess.Popen:
+def start(*arguments, devices: int = 1, output: int = subprocess.DEVNULL) -> subprocess.Popen:
     """Starts the command, to be killed."""
     return subprocess.Popen(
         [sys.executable, "launch.py", *map(str, arguments)],
         cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        env=environment(devices),
+        stdout=output,
+        stderr=output,
+        text=True,
     )
+
+
+def free_port(first: int = 0) -> int:
+    """A port that nobody listens on, at `first` or after it."""
+    for port in range(first, 65536):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return probe.getsockname()[1]
+
+
+def start_all(*arguments, processes: int = 2, each=None) -> list[subprocess.Popen]:
+    """Starts the processes of one run; `each` has arguments that only one of them gets."""
+    flags = [f"--coordinator=localhost:{free_port()}", f"--num_processes={processes}"]
+    return [
+        start(
+            *arguments,
+            *flags,
+            f"--process_id={i}",
+            *(each[i] if each else ()),
+            output=subprocess.PIPE,
+        )
+        for i in range(processes)
+    ]
 
 
 def kill(process: subprocess.Popen, signum: int = signal.SIGKILL) -> int:

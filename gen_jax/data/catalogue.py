@@ -112,7 +112,12 @@ def _prepare_idx(name: str, files: Path, config: ConfigDict) -> Path:
     print(f"preparing {name} from {files} (once)", flush=True)
     # TFDS writes beside the final folder and renames, so a kill leaves nothing half done.
     builder = Builder(data_dir=data_dir(config), file_format="array_record")
-    builder.download_and_prepare()
+    try:
+        builder.download_and_prepare()
+    except OSError:
+        # Of several processes that start together one is the first to rename.
+        if not Path(builder.data_dir).is_dir():
+            raise
     return Path(builder.data_dir)
 
 
@@ -133,9 +138,9 @@ def _prepare_by_tfds(name: str, config: ConfigDict) -> Path:
         "tfds.builder(sys.argv[1], data_dir=sys.argv[2], file_format='array_record')"
         ".download_and_prepare()"
     )
-    done = subprocess.run([sys.executable, "-c", code, name, str(where)], stdout=sys.stderr)
-    folder = _prepared(name, config)
-    if done.returncode or folder is None:
+    subprocess.run([sys.executable, "-c", code, name, str(where)], stdout=sys.stderr)
+    folder = _prepared(name, config)  # by this process, or by one that started with it
+    if folder is None:
         raise UserError(ways)
     return folder
 

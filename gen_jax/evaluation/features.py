@@ -47,7 +47,7 @@ class FeatureNet:
 
     def __call__(self, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pictures uint8 [N, H, W, C] -> logits [N, classes] and features [N, D], float32."""
-        apply, params = _compiled(self.module), parallel.replicated(self.params)
+        apply, params = _compiled(self.module), parallel.replicated(self.params, local=True)
         parts = []
         for start in range(0, len(pictures), self.batch_size):
             part = pictures[start : start + self.batch_size]

@@ -163,7 +163,7 @@ def per_example(
     depend on the batch size or on the number of devices.
     """
     mapped = _compiled(function, static, subject.family, subject.spec, examples.split)
-    model = parallel.replicated((subject.params, subject.extra))
+    model = parallel.replicated((subject.params, subject.extra), local=True)
     parts = []
     for batch in batches.eval_batches(examples, settings.batch_size, settings.num_examples):
         mask = batch.pop("mask")

@@ -88,6 +88,20 @@ def test_idx_files_are_prepared_once_and_read_back(tiny_idx, tmp_path):
     assert rows(again.splits["train"]) == rows(dataset.splits["train"])
 
 
+def test_another_process_may_prepare_at_the_same_time(tiny_idx, tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    prepare = tfds.core.DatasetBuilder.download_and_prepare
+
+    def be_second(self):
+        prepare(self)
+        raise FileExistsError("cannot rename")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", be_second)
+    settings = config("mnist", data_dir=str(tmp_path), manual_dir=str(tiny_idx))
+    assert len(sources.load(settings).splits["test"]) == 64
+
+
 def test_files_in_manual_dir_itself_and_compressed(tmp_path):
     manual = tmp_path / "manual"
     manual.mkdir()
