@@ -3,15 +3,19 @@
 import contextlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich import progress as rich_progress
 from rich.console import Console
 from rich.table import Table
+
+from gen_jax import files
 
 
 @contextlib.contextmanager
@@ -41,17 +45,25 @@ class MetricsWriter:
         # Half a second that other commands save; and tensorboardX imports PyTorch where there is
         # one, which takes seconds, for tensors that it is never given.
         with _hidden("torch"):
-            from tensorboardX import SummaryWriter
+            from tensorboardX import summary
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         path = Path(workdir) / "metrics.jsonl"
         if path.is_file():
             kept = [row for row in read_metrics(workdir) if row["step"] <= resume_step]
-            part = path.with_suffix(".part")
-            part.write_text("".join(f"{json.dumps(row)}\n" for row in kept))
-            part.replace(path)
+            files.write_whole(path, "".join(f"{json.dumps(row)}\n" for row in kept))
         self._file = open(path, "a", buffering=1)  # noqa: SIM115
-        purge = resume_step + 1 if resume_step else None
-        self._board = SummaryWriter(str(Path(workdir) / "tensorboard"), purge_step=purge)
+        folder = Path(workdir) / "tensorboard"
+        folder.mkdir(exist_ok=True)
+        # Written here and now: tensorboardX's own writer is a thread, which a full disk ends, and
+        # a run would wait for it for ever. The name begins with the time in seconds, and a file
+        # of that name would be written over: the rest of it tells two starts apart.
+        self._board = EventsWriter(str(folder / "events"), f".{os.getpid()}.{resume_step}")
+        self._summary, self._event = summary, Event
+        if resume_step:  # TensorBoard drops what an earlier file has from this step on
+            start = SessionLog(status=SessionLog.START)
+            self._add(resume_step + 1, session_log=start)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Adds one row.
@@ -64,7 +76,8 @@ class MetricsWriter:
         row = {"step": step, **metrics}
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
         for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+            self._add(step, summary=self._summary.scalar(name, value))
+        self._board.flush()
 
     def alarms(self, step: int, lines: Sequence[str]) -> None:
         """Adds one row `{"step", "alarms": [...]}` if there are any."""
@@ -74,26 +87,58 @@ class MetricsWriter:
     def image(self, name: str, step: int, image: np.ndarray) -> None:
         """A picture uint8 [H, W, 3], for TensorBoard."""
         if self._enabled:
-            self._board.add_image(name, image, step, dataformats="HWC")
+            self._add(step, summary=self._summary.image(name, image, dataformats="HWC"))
+            self._board.flush()
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        # Where there was no room to write there is none to close: the first error tells of it.
+        with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
+            self.close()
 
     def close(self) -> None:
         if self._enabled:
-            self._file.close()
-            self._board.close()
+            try:
+                self._file.close()
+            finally:
+                self._board.close()
+
+    def _add(self, step: int, **content) -> None:
+        self._board.write_event(self._event(step=step, wall_time=time.time(), **content))
 
 
 def read_metrics(workdir: Path) -> list[dict]:
-    """The rows of metrics.jsonl. A last row that a kill cut short is left out."""
+    """The rows of metrics.jsonl. One that a kill cut short, or that is damaged, is left out."""
     path = Path(workdir) / "metrics.jsonl"
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):
+            row = files.parse_json(line)
+            if _is_row(row):
+                rows.append(row)
     return rows
+
+
+def _is_row(row: Any) -> bool:
+    """Whether it is one that `MetricsWriter` writes: {"step", numbers} or {"step", "alarms"}."""
+
+    def number(value: Any) -> bool:
+        # No number is larger in float32; of NaN this is False.
+        return type(value) in (int, float) and abs(value) <= 3.5e38
+
+    def lines(value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(line, str) for line in value)
+
+    return (
+        isinstance(row, dict)
+        and type(row.get("step")) is int
+        and 0 <= row["step"] < 2**31
+        and all(lines(v) if name == "alarms" else number(v) for name, v in row.items())
+    )
 
 
 class Progress:

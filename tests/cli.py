@@ -70,15 +70,16 @@ def launch(
     return done
 
 
-def start(*arguments) -> subprocess.Popen:
-    """Starts the command, to be killed."""
-    return subprocess.Popen(
-        [sys.executable, "launch.py", *map(str, arguments)],
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def start(*arguments, output: Path) -> subprocess.Popen:
+    """Starts the command, to be killed; what it says goes to a file."""
+    with open(output, "w") as file:
+        return subprocess.Popen(
+            [sys.executable, "launch.py", *map(str, arguments)],
+            cwd=ROOT,
+            env=environment(),
+            stdout=file,
+            stderr=file,
+        )
 
 
 def kill(process: subprocess.Popen, signum: int = signal.SIGKILL) -> int:

@@ -2,15 +2,15 @@
 
 import base64
 import html
-import json
+import re
 import shlex
 from pathlib import Path
 
 from gen_jax import config as config_lib
-from gen_jax import pictures
+from gen_jax import files, pictures
 from gen_jax.errors import UserError
-from gen_jax.experiment import read_config
 from gen_jax.logs import figure, read_metrics
+from gen_jax.workdir import read_config
 
 _CAPTIONS = {
     "samples": "Samples from the model.",
@@ -80,11 +80,7 @@ def write_report(workdir: Path) -> Path:
         f"<title>{_text(name)}</title><style>{_STYLE}</style></head><body>"
         f'<h1>{_text(name)}</h1><p class="lead">{_text(lead)}</p>{body}</body></html>\n'
     )
-    part = workdir / "report.html.part"
-    part.write_text(page)
-    path = workdir / "report.html"
-    part.replace(path)
-    return path
+    return files.write_whole(workdir / "report.html", page)
 
 
 def _warnings(rows: list[dict]) -> str:
@@ -101,9 +97,12 @@ def _evaluation(workdir: Path) -> str:
     if not path.exists():
         return _none(f"not evaluated yet: python launch.py evaluate --workdir={workdir}")
     try:
-        evaluation = json.loads(path.read_text())
-    except json.JSONDecodeError:
+        return _evaluation_table(files.read_json(path))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         raise UserError(f"{path} is damaged; run launch.py evaluate again") from None
+
+
+def _evaluation_table(evaluation: dict) -> str:
     lines = []
     for name, metric in evaluation["metrics"].items():
         cells = (metric["unit"], metric["kind"].replace("_", " "), f"{metric['n']:,}")
@@ -124,7 +123,7 @@ def _pictures(workdir: Path) -> str:
     figures = []
     for name, caption in _CAPTIONS.items():
         path = workdir / "samples" / f"{name}.png"
-        if path.exists():
+        if _is_picture(path):
             figures.append(
                 f"<figure>{_image(path.read_bytes(), name)}"
                 f"<figcaption>{_text(caption)}</figcaption></figure>"
@@ -141,7 +140,8 @@ def _training(rows: list[dict]) -> str:
 
 
 def _timeline(workdir: Path) -> str:
-    paths = sorted((workdir / "samples").glob("step_*.png"))
+    found = (workdir / "samples").glob("step_*.png")
+    paths = sorted(p for p in found if re.fullmatch(r"step_\d{8,10}", p.stem) and _is_picture(p))
     if len(paths) < 2:
         return ""
     count = min(8, len(paths))
@@ -155,10 +155,11 @@ def _timeline(workdir: Path) -> str:
 
 
 def _commands(config, workdir: Path) -> str:
+    at, experiment = shlex.quote(f"--workdir={workdir}"), f"--config={config.experiment}"
     lines = [
-        f"python launch.py train --config={config.experiment} --workdir={workdir}",
-        f"python launch.py evaluate --workdir={workdir}",
-        f"python launch.py sample --workdir={workdir} --num=64",
+        f"python launch.py train {shlex.quote(experiment)} {at}",
+        f"python launch.py evaluate {at}",
+        f"python launch.py sample {at} --num=64",
     ]
     lines[0] = " \\\n    ".join([lines[0], *map(shlex.quote, config.overrides)])
     return f"<pre>{_text(chr(10).join(lines))}</pre>"
@@ -172,6 +173,14 @@ def _config(config) -> str:
 
 def _image(png: bytes, name: str) -> str:
     return f'<img alt="{_text(name)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether it is a PNG: a link to some other file must not end in a page that is passed on."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
 def _none(text: str) -> str:
