@@ -1,6 +1,8 @@
 """Checkpoints: orbax behind one small class."""
 
+import contextlib
 import json
+import math
 import shutil
 import zlib
 from collections.abc import Callable
@@ -10,12 +12,15 @@ import jax
 import numpy as np
 from absl import logging
 
+from gen_jax import files
 from gen_jax.errors import UserError
 from gen_jax.state import State
 
 _SEAL = "crc32.json"
+_TEN_YEARS = 10 * 365 * 24 * 3600
 
-logging.set_verbosity(logging.ERROR)  # orbax tells of every file
+# Orbax tells of every file, and of every error at length, which `_write` tells in one line.
+logging.set_verbosity(logging.FATAL)
 
 
 class Checkpoints:
@@ -36,13 +41,22 @@ class Checkpoints:
         self.keep = keep
         self._manager = None
 
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        # Whatever ended the run, nothing is being written any more when another may begin.
+        with contextlib.suppress(UserError) if kind else contextlib.nullcontext():
+            self.wait()
+
     def steps(self) -> list[int]:
         """Steps that have a finished checkpoint, damaged or not, newest first."""
         if not self.directory.is_dir():
             return []
         # A checkpoint that is being written has a longer name until it is whole.
-        names = [path.name for path in self.directory.iterdir()]
-        return sorted((int(name) for name in names if name.isdigit()), reverse=True)
+        names = [path.name for path in self.directory.iterdir() if path.is_dir()]
+        digits = [name for name in names if name.isascii() and name.isdigit()]
+        return sorted((int(name) for name in digits if name == str(int(name))), reverse=True)
 
     def save(self, state: State) -> None:
         """Saves the state under its step, unless that step has been saved.
@@ -87,23 +101,19 @@ class Checkpoints:
             return None
         expected = _flatten(jax.eval_shape(lambda: template))
         # Read only: a run that trains on in this folder is left alone.
-        options = _options(read_only=True)
-        manager = ocp.CheckpointManager(self.directory.absolute(), options=options)
+        handler = ocp.StandardCheckpointHandler()
+        manager = ocp.CheckpointManager(
+            self.directory.absolute(), options=_options(read_only=True), item_handlers=handler
+        )
         for step in self.steps():
             try:
-                leaves = self._read(manager, step)
+                leaves = self._read(manager, step, expected)
+            except UserError:
+                raise
             except Exception as error:  # whatever orbax makes of a damaged file
                 reason = " ".join(str(error).split())[:120]
                 report(f"checkpoint {step} is damaged and was skipped ({reason})")
                 continue
-            for path, leaf in expected.items():
-                found = leaves.get(path)
-                if found is None or found.shape != leaf.shape:
-                    shape = "missing" if found is None else list(found.shape)
-                    raise UserError(
-                        f"checkpoint {step} does not fit the model: {path} is {shape}, not "
-                        f"{list(leaf.shape)}; use the code that wrote it, or another --workdir"
-                    )
             order = jax.tree.structure(template)
             return jax.tree.unflatten(order, [leaves[path] for path in expected])
         raise UserError(
@@ -132,32 +142,41 @@ class Checkpoints:
         steps = self.steps()
         return f"checkpoint {steps[0]} stays" if steps else "there is none yet"
 
-    def _read(self, manager, step: int) -> dict[str, np.ndarray]:
+    def _read(self, manager, step: int, expected: dict) -> dict[str, np.ndarray]:
         import orbax.checkpoint as ocp
 
         folder = self.directory / str(step)
         if (folder / _SEAL).exists():
-            for name, crc in json.loads((folder / _SEAL).read_text()).items():
-                if zlib.crc32((folder / name).read_bytes()) != crc:
+            # By the files that there are, as a seal may name any file of this machine.
+            there = _contents(folder)
+            for name, crc in files.read_json(folder / _SEAL).items():
+                if name not in there or zlib.crc32(there[name].read_bytes()) != crc:
                     raise ValueError(f"{name} is not what was written")
-        return manager.restore(step, args=ocp.args.StandardRestore())
+        # The shapes come first, as what is read takes as much memory as they say.
+        _check_fit(step, dict(manager.item_metadata(step)), expected)
+        leaves = manager.restore(step, args=ocp.args.StandardRestore())
+        if int(leaves[".step"]) != step:
+            raise ValueError(f"it is of step {leaves['.step']}")
+        return leaves
 
     def _seal(self) -> None:
         for step in self.steps():
             folder = self.directory / str(step)
             if not (folder / _SEAL).exists():
-                files = [path for path in folder.rglob("*") if path.is_file()]
-                crc = {str(p.relative_to(folder)): zlib.crc32(p.read_bytes()) for p in files}
-                part = folder / f"{_SEAL}.part"
-                part.write_text(json.dumps(crc))
-                part.replace(folder / _SEAL)
+                crc = {name: zlib.crc32(p.read_bytes()) for name, p in _contents(folder).items()}
+                files.write_whole(folder / _SEAL, json.dumps(crc))
 
     def _open(self):
         if self._manager is None:
             import orbax.checkpoint as ocp
 
+            # Orbax measures its patience by the wall clock, which may be set forward by hours; and
+            # a thread of its own for the folders would be waited for where they cannot be made.
+            patience = ocp.AsyncOptions(
+                timeout_secs=_TEN_YEARS, create_directories_asynchronously=False
+            )
             self.directory.mkdir(parents=True, exist_ok=True)
-            options = _options(max_to_keep=self.keep)
+            options = _options(max_to_keep=self.keep, async_options=patience)
             self._manager = ocp.CheckpointManager(self.directory.absolute(), options=options)
         return self._manager
 
@@ -166,7 +185,8 @@ class Checkpoints:
             action()
         except Exception as error:  # OSError, or what the storage library makes of it
             self._manager = None
-            reason = " ".join(str(error).split())[:200]
+            # The system's own word is the last, after long names of files.
+            reason = " ".join(str(error).split())[-200:]
             raise UserError(
                 f"cannot write a checkpoint to {self.directory} ({reason}); make room or choose "
                 f"another --workdir; {self._newest()}"
@@ -179,6 +199,34 @@ def _options(**settings):
 
     alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
     return ocp.CheckpointManagerOptions(create=False, multiprocessing_options=alone, **settings)
+
+
+def _contents(folder: Path) -> dict[str, Path]:
+    """Every file below a folder, by its name within it."""
+    return {str(p.relative_to(folder)): p for p in folder.rglob("*") if p.is_file()}
+
+
+def _check_fit(step: int, found: dict, expected: dict) -> None:
+    """Refuses a checkpoint whose arrays are not those of the model.
+
+    Raises:
+      UserError: naming one that differs.
+      ValueError: for an array that is stored in larger pieces than it has numbers.
+    """
+
+    def describe(leaf) -> str:
+        return "missing" if leaf is None else f"{leaf.dtype}{list(leaf.shape)}"
+
+    for path in sorted(found.keys() | expected.keys()):
+        there, model = describe(found.get(path)), describe(expected.get(path))
+        if there != model:
+            raise UserError(
+                f"checkpoint {step} does not fit the model: {path} is {there}, not {model}; "
+                "use the code that wrote it, or another --workdir"
+            )
+        chunk = found[path].storage.chunk_shape
+        if math.prod(chunk) > max(math.prod(expected[path].shape), 1):
+            raise ValueError(f"{path} is stored in pieces of {list(chunk)}")
 
 
 def _flatten(state: State) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import argparse
 import errno
-import json
+import io
 import os
 import sys
 import traceback
@@ -12,7 +12,9 @@ from pathlib import Path
 from gen_jax.errors import UserError
 
 # What an operating system says of a disk that cannot be written, and of files it cannot open.
-_DISK = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ENOTDIR)
+_DISK = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_DISK += (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+_DISK += (errno.ENAMETOOLONG,)
 
 
 def run(flags: argparse.Namespace, overrides: list[str], quickstart: bool = False) -> int:
@@ -72,7 +74,7 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
         where = error.filename or flags.workdir
         reason = os.strerror(error.errno)
         return _fail(
-            f"cannot write {where}: {reason}; make room or choose another --workdir "
+            f"cannot read or write {where}: {reason}; make room or choose another --workdir "
             "(the last checkpoint stays)"
         )
 
@@ -99,10 +101,11 @@ def train(flags: argparse.Namespace, overrides: list[str]) -> None:
 
 def evaluate(flags: argparse.Namespace, overrides: list[str]) -> None:
     from gen_jax import config as config_lib
-    from gen_jax import evaluation, experiment, logs, results
+    from gen_jax import evaluation, experiment, files, logs, results
+    from gen_jax.workdir import read_config
 
     workdir = _require_workdir(flags)
-    config = config_lib.override(experiment.read_config(workdir), overrides)
+    config = config_lib.override(read_config(workdir), overrides)
     changed = [argument for argument in overrides if not argument.startswith("--config.eval.")]
     if changed:
         raise UserError(f"{changed[0]}: only --config.eval.* can be changed after training")
@@ -112,7 +115,7 @@ def evaluate(flags: argparse.Namespace, overrides: list[str]) -> None:
     if flags.record:
         results.read(table)  # before the work, to refuse a table that does not exist
     figures = experiment.evaluate(config, workdir, names, flags.replica)
-    logs.evaluation_table(json.loads((workdir / "evaluation.json").read_text()))
+    logs.evaluation_table(files.read_json(workdir / "evaluation.json"))
     _print_pictures(workdir)
     print(f"wrote {workdir / 'evaluation.json'}")
     if flags.record:
@@ -124,7 +127,8 @@ def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
     import numpy as np
 
     import gen_jax
-    from gen_jax import pictures
+    from gen_jax import files, pictures
+    from gen_jax.workdir import samples_folder
 
     _refuse(overrides)
     if flags.num < 1:
@@ -133,9 +137,10 @@ def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
     trained = gen_jax.load(workdir, flags.replica)
     x = trained.sample(flags.num, flags.label, flags.seed, flags.temperature)
     name = f"seed_{flags.seed}" if flags.label is None else f"label_{flags.label}_seed_{flags.seed}"
-    folder = workdir / "samples"
-    folder.mkdir(exist_ok=True)
-    np.savez(folder / f"{name}.npz", x=x)
+    folder = samples_folder(workdir)
+    arrays = io.BytesIO()
+    np.savez(arrays, x=x)
+    files.write_whole(folder / f"{name}.npz", arrays.getvalue())
     print(f"wrote {folder / name}.npz ({', '.join(map(str, x.shape))}) in model units")
     if trained.spec.is_image:
         picture = pictures.tile(trained.spec.to_uint8(x))
@@ -215,8 +220,10 @@ def _print_pictures(workdir: Path) -> None:
 def _fail(message: str, code: int = 1) -> int:
     from gen_jax import processes
 
-    if processes.first_to_say(message):
-        print(f"error: {message}", file=sys.stderr, flush=True)
+    # One line, whatever the files that it quotes hold: no line breaks, nothing for the terminal.
+    line = "".join(c if c.isprintable() else " " for c in message)
+    if processes.first_to_say(line):
+        print(f"error: {line}", file=sys.stderr, flush=True)
     if processes.connected():
         processes.leave(code)
     return code

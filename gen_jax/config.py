@@ -7,9 +7,11 @@ function with `@experiment(family)`; it is given the defaults below and changes 
 import difflib
 import importlib.util
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -17,6 +19,22 @@ from ml_collections import ConfigDict, config_flags
 from gen_jax import families
 from gen_jax.errors import UserError
 from gen_jax.sweep import Sweep
+
+# What the elements of a tuple are that is empty by default.
+_ELEMENTS = {"overrides": "", "model.augmentations": "", "model.upper_latent_dims": 0}
+_MAX_INT, _MAX_FLOAT, _MAX_LENGTH, _MAX_TEXT = 2**31 - 1, 3e38, 100, 1_000
+_AT_LEAST_1 = ("steps", "batch_size", "steps_per_dispatch", "num_replicas", "keep_checkpoints")
+_AT_LEAST_1 += ("optim.accumulate",)
+_AT_LEAST_1 += tuple(
+    f"eval.{key}"
+    for key in (
+        *("batch_size", "elbo_samples", "importance_samples", "num_samples", "mode_samples"),
+        *("nearest_k", "ais_steps", "amortization_steps"),
+    )
+)
+# More than any machine holds, so that a mistake ends in a line and not in all memory's end.
+_AT_MOST = {"batch_size": 2**20, "eval.batch_size": 2**20, "num_replicas": 1_024}
+_AT_MOST |= {"data.image_size": 8_192}
 
 
 def default_config(family: str) -> ConfigDict:
@@ -214,10 +232,13 @@ def to_json(config: ConfigDict) -> str:
     return json.dumps(config.to_dict(), indent=2)
 
 
-def from_json(text: str) -> ConfigDict:
-    """The inverse of `to_json`; lists become tuples, as configs are written with tuples.
+def from_json(given: Any) -> ConfigDict:
+    """The inverse of `to_json`, of what its JSON says; lists become tuples, as configs have them.
 
     Keys that an older version of the project did not know get their defaults.
+
+    Raises:
+      UserError: for what is not a config: see `check_values`.
     """
 
     def tuples(value):
@@ -229,8 +250,56 @@ def from_json(text: str) -> ConfigDict:
         both = [k for k in given if isinstance(given[k], dict) and k in defaults]
         return {**defaults, **given, **{key: fill(given[key], defaults[key]) for key in both}}
 
-    given = tuples(json.loads(text))
-    return ConfigDict(fill(given, default_config(given["family"]).to_dict())).lock()
+    if not isinstance(given, dict):
+        raise UserError("it is no config")
+    defaults = default_config(given.get("family")).to_dict()
+    check_values(tuples(given), defaults)
+    return ConfigDict(fill(tuples(given), defaults)).lock()
+
+
+def check_values(given: dict, defaults: dict, prefix: str = "") -> None:
+    """Refuses keys that there are none of, and values unlike the default in type or size.
+
+    Raises:
+      UserError: naming the key.
+    """
+    for key, value in given.items():
+        name, default = prefix + key, defaults.get(key)
+        network = key.isidentifier() and not hasattr(ConfigDict, key) and key not in defaults
+        if prefix == "optim." and network and isinstance(value, dict):  # its own settings
+            check_values(value, defaults, f"{name}.")
+        elif key not in defaults:
+            close = difflib.get_close_matches(key, list(defaults), 1)
+            hint = f"; did you mean {prefix}{close[0]}?" if close else ""
+            raise UserError(f"there is no config key {name!r}{hint}")
+        elif isinstance(default, dict) and isinstance(value, dict):
+            check_values(value, default, f"{name}.")
+        elif problem := _problem(value, default, name):
+            shown = repr(value) if len(repr(value)) < 60 else f"{repr(value)[:60]}..."
+            raise UserError(f"{name}={shown} must be {problem}")
+
+
+def _problem(value: Any, default: Any, name: str) -> str:
+    """What a value must be and is not, "" if it is."""
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "True or False"
+    if isinstance(default, int):
+        good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_INT
+        return "" if good else f"an integer from 0 to {_MAX_INT}"
+    if isinstance(default, float):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        good = number and math.isfinite(value) and 0 <= value <= _MAX_FLOAT
+        return "" if good else f"a number from 0 to {_MAX_FLOAT:g}"
+    if isinstance(default, tuple):
+        if not isinstance(value, tuple) or len(value) > _MAX_LENGTH:
+            return f"a list of at most {_MAX_LENGTH}"
+        element = default[0] if default else _ELEMENTS[name]
+        problems = [problem for item in value if (problem := _problem(item, element, name))]
+        return f"a list, each of it {problems[0]}" if problems else ""
+    if isinstance(default, str):
+        good = isinstance(value, str) and value.isprintable() and len(value) <= _MAX_TEXT
+        return "" if good else f"a line of at most {_MAX_TEXT} characters"
+    return "a section of keys"
 
 
 def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
@@ -247,15 +316,14 @@ def check(config: ConfigDict, num_devices: int = 1) -> None:
     Raises:
       UserError: naming the key and the nearest valid values.
     """
-    for key in (
-        "steps",
-        "batch_size",
-        "steps_per_dispatch",
-        "num_replicas",
-        "keep_checkpoints",
-    ):
-        if config[key] < 1:
-            raise UserError(f"{key}={config[key]} must be at least 1: --config.{key}=1")
+    check_values(config.to_dict(), default_config(config.family).to_dict())
+    flat = flatten(config)
+    for key in _AT_LEAST_1:
+        if flat[key] < 1:
+            raise UserError(f"{key}={flat[key]} must be at least 1: --config.{key}=1")
+    for key, most in _AT_MOST.items():
+        if flat[key] > most:
+            raise UserError(f"{key}={flat[key]} must be at most {most}: --config.{key}={most}")
     inner = config.steps_per_dispatch
     for key in ("steps", "log_every", "eval_every", "checkpoint_every"):
         period = config[key]

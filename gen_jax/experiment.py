@@ -1,5 +1,6 @@
 """One run, read top to bottom: data, family, state, loop, evaluation."""
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -15,6 +16,7 @@ from gen_jax import config as config_lib
 from gen_jax import (
     evaluation,
     families,
+    files,
     gallery,
     optimizers,
     parallel,
@@ -24,6 +26,7 @@ from gen_jax import (
     trackers,
     train_step,
 )
+from gen_jax import workdir as workdir_lib
 from gen_jax.checkpoints import Checkpoints
 from gen_jax.data import sources
 from gen_jax.data.batches import TrainBatches
@@ -134,42 +137,11 @@ def build(config: ConfigDict) -> Experiment:
     dataset = sources.load(config.data)
     family = families.build(config.family, config.model, dataset.spec)
     networks = {name for turn in family.turns for name in turn}
+    optimizers.check_sections(config.optim, networks)
     optimizer = {n: optimizers.make(config.optim, config.steps, n) for n in sorted(networks)}
     # Before anything is written: it refuses values that cannot differ.
     replicas.apply(replicas.values(config), config, family, optimizer)
     return Experiment(config, dataset, family, optimizer)
-
-
-def claim_workdir(config: ConfigDict, workdir: Path) -> None:
-    """Writes `config.json`, or checks that the workdir's is the same config."""
-    path = workdir / "config.json"
-    if path.exists():
-        changes = config_lib.difference(read_config(workdir), config)
-        if changes:
-            raise UserError(
-                f"{workdir} holds a run of another config ({'; '.join(changes)}); use another "
-                "--workdir, or the config that it was started with"
-            )
-        return
-    workdir.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(config_lib.to_json(config))
-    part.replace(path)
-
-
-def read_config(workdir: Path) -> ConfigDict:
-    """The config of a workdir.
-
-    Raises:
-      UserError: if there is none, or it is damaged.
-    """
-    path = workdir / "config.json"
-    if not path.exists():
-        raise UserError(f"no run in {workdir} (no config.json); train one with --workdir={workdir}")
-    try:
-        return config_lib.from_json(path.read_text())
-    except (ValueError, TypeError, AttributeError, KeyError, UserError) as error:
-        raise UserError(f"{path} is damaged ({error}); restore it or remove {workdir}") from None
 
 
 def train(config: ConfigDict, workdir: Path) -> bool:
@@ -179,18 +151,25 @@ def train(config: ConfigDict, workdir: Path) -> bool:
       False if the run had been finished before.
 
     Raises:
-      UserError: for bad input, a damaged workdir, or a loss that is not finite.
+      UserError: for bad input, a damaged workdir, one that another process trains in, or a loss
+        that is not finite.
       signals.Stopped: after SIGTERM or Ctrl-C, with the state saved.
     """
     experiment = build(config)
     trackers.check(config.trackers)
-    main = parallel.is_main()
+    # The first process claims it for all of a run.
+    claim = workdir_lib.claim(config, workdir) if parallel.is_main() else contextlib.nullcontext()
+    with claim:
+        return _train(experiment, workdir)
+
+
+def _train(experiment: Experiment, workdir: Path) -> bool:
+    config, main = experiment.config, parallel.is_main()
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
 
     # 1. The state: from the newest sound checkpoint, else from the seed.
     state = None
     if main:
-        claim_workdir(config, workdir)
         state = checkpoints.restore(experiment.template(), report=print)
         checkpoints.drop_after(int(state.step) if state else 0)
     state = parallel.from_main(state or experiment.init())
@@ -211,7 +190,8 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     newest = {}
     title = f"{config.experiment or config.family} on {experiment.dataset.name}"
     window = _Window(step, config.batch_size)
-    with signals.catch() as stop, Progress(config.steps, step, title, enabled=main) as progress:
+    progress = Progress(config.steps, step, title, enabled=main)
+    with checkpoints, writer, signals.catch() as stop, progress:
         for batch in batches.dispatches(step, config.steps):
             state, metrics = train_steps(
                 state, data, values, parallel.split(batch, experiment.batch_axis)
@@ -237,10 +217,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
                 window.resume()
             if requested and not last:
                 checkpoints.wait()
-                writer.close()
                 raise signals.Stopped(requested, step)
-    checkpoints.wait()
-    writer.close()
     return True
 
 
@@ -316,9 +293,7 @@ def evaluate(
     }
     if replica is not None and config.num_replicas > 1:
         result["replica"] = replica
-    part = workdir / "evaluation.json.part"
-    part.write_text(json.dumps(result, indent=2))
-    part.replace(workdir / "evaluation.json")
+    files.write_whole(workdir / "evaluation.json", json.dumps(result, indent=2))
     gallery.write(subjects[0], experiment.dataset, "test", workdir)
     return figures
 

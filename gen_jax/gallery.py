@@ -11,6 +11,7 @@ from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import fixed_keys
 from gen_jax.evaluation import Subject
 from gen_jax.families.base import Autoencoder, Sampler
+from gen_jax.workdir import samples_folder
 
 
 def sample_picture(subject: Subject, dataset: Dataset, num: int = 64) -> np.ndarray | None:
@@ -40,10 +41,10 @@ def write(subject: Subject, dataset: Dataset, split: str, workdir: Path) -> list
         if subject.family.latent_dim == 2:
             drawn["latent_map"] = _latent_map(subject)
     drawn["samples"] = sample_picture(subject, dataset)
-    paths = []
+    paths, folder = [], samples_folder(workdir)
     for name, picture in drawn.items():
         if picture is not None:
-            paths.append(pictures.save_png(workdir / "samples" / f"{name}.png", picture))
+            paths.append(pictures.save_png(folder / f"{name}.png", picture))
     return paths
 
 

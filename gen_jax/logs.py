@@ -1,16 +1,19 @@
 """What a run tells: metrics.jsonl, trackers, a progress bar, tables."""
 
+import contextlib
 import json
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich import progress as rich_progress
 from rich.console import Console
 from rich.table import Table
 
+from gen_jax import files
 from gen_jax.trackers import Tracker
 
 
@@ -37,9 +40,7 @@ class MetricsWriter:
         path = Path(workdir) / "metrics.jsonl"
         if path.is_file():
             kept = [row for row in read_metrics(workdir) if row["step"] <= resume_step]
-            part = path.with_suffix(".part")
-            part.write_text("".join(f"{json.dumps(row)}\n" for row in kept))
-            part.replace(path)
+            files.write_whole(path, "".join(f"{json.dumps(row)}\n" for row in kept))
         self._file = open(path, "a", buffering=1)  # noqa: SIM115
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -65,25 +66,52 @@ class MetricsWriter:
         for tracker in self._trackers:
             tracker.image(name, step, image)
 
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        # Where there was no room to write there is none to close: the first error tells of it.
+        with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
+            self.close()
+
     def close(self) -> None:
-        if self._enabled:
-            self._file.close()
-        for tracker in self._trackers:
-            tracker.close()
+        with contextlib.ExitStack() as stack:  # each of them, whatever the others do
+            for tracker in self._trackers:
+                stack.callback(tracker.close)
+            if self._enabled:
+                stack.callback(self._file.close)
 
 
 def read_metrics(workdir: Path) -> list[dict]:
-    """The rows of metrics.jsonl. A last row that a kill cut short is left out."""
+    """The rows of metrics.jsonl. One that a kill cut short, or that is damaged, is left out."""
     path = Path(workdir) / "metrics.jsonl"
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    for line in path.read_bytes().splitlines():
+        with contextlib.suppress(ValueError):
+            row = files.parse_json(line)
+            if _is_row(row):
+                rows.append(row)
     return rows
+
+
+def _is_row(row: Any) -> bool:
+    """Whether it is one that `MetricsWriter` writes: {"step", numbers} or {"step", "alarms"}."""
+
+    def number(value: Any) -> bool:
+        # No number is larger in float32; of NaN this is False.
+        return type(value) in (int, float) and abs(value) <= 3.5e38
+
+    def lines(value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(line, str) for line in value)
+
+    return (
+        isinstance(row, dict)
+        and type(row.get("step")) is int
+        and 0 <= row["step"] < 2**31
+        and all(lines(v) if name == "alarms" else number(v) for name, v in row.items())
+    )
 
 
 class Progress:

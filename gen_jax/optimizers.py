@@ -1,6 +1,7 @@
 """Config -> optax."""
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -79,6 +80,14 @@ class Optimizer:
         if config.weight_decay:
             parts.append(optax.add_decayed_weights(config.weight_decay))
         return optax.chain(*parts)
+
+
+def check_sections(config: ConfigDict, networks: Iterable[str]) -> None:
+    """Refuses `optim.NETWORK` of a network that the model has not: it would do nothing."""
+    for key, value in config.items():
+        if isinstance(value, ConfigDict) and key not in networks:
+            there = ", ".join(sorted(networks))
+            raise UserError(f"optim.{key} is of no network; this model has: {there}")
 
 
 def make(config: ConfigDict, steps: int, network: str) -> Optimizer:

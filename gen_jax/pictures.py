@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from gen_jax import files
+
 _MIN_CELL = 56  # pixels, so that an 8x8 digit can be seen
 _BACKGROUND = 255
+_MAX_PANELS = 60
 
 
 def tile(images: np.ndarray, columns: int | None = None, gap: int | None = None) -> np.ndarray:
@@ -71,7 +74,7 @@ def curves(rows: list[dict]) -> bytes:
     means = sorted(name for name in names if "/replica_" not in name)
     panels = [name for name in means if not name.startswith("validation/")]
     own = [n for n in means if n.startswith("validation/") and n.split("/", 1)[1] not in panels]
-    panels += own
+    panels = (panels + own)[:_MAX_PANELS]
     columns = min(3, max(1, len(panels)))
     lines = -(-len(panels) // columns)
     figure, axes = _figure(4.2 * columns, 2.8 * lines, lines, columns)
@@ -209,10 +212,9 @@ def _scale(column: list) -> tuple[np.ndarray, list[tuple[float, str]]]:
 def save_png(path: Path, picture: np.ndarray) -> Path:
     """Writes a picture, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    Image.fromarray(picture).save(part, format="PNG")
-    part.replace(path)
-    return path
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="PNG")
+    return files.write_whole(path, buffer.getvalue())
 
 
 def _series(rows: list[dict], name: str) -> tuple[list[float], list[float]]:

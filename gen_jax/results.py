@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from gen_jax import logs
+from gen_jax import files, logs
 from gen_jax.errors import UserError
 from gen_jax.evaluation.metric import Metric
 
@@ -44,9 +44,7 @@ def read(path: Path) -> list[dict]:
 
 def write(path: Path, rows: list[dict]) -> None:
     """Writes a table, whole or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(rows, indent=2) + "\n")
-    part.replace(path)
+    files.write_whole(path, json.dumps(rows, indent=2) + "\n")
 
 
 def record(

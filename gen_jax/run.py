@@ -12,6 +12,7 @@ from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Metric, Subject, evaluate, likelihood
 from gen_jax.families.base import ImportanceWeighted, Posterior, Sampler
+from gen_jax.workdir import read_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,6 +108,6 @@ def load(workdir: str | Path, replica: int = 0) -> Run:
       UserError: if there is no run, no checkpoint or no such replica.
     """
     workdir = Path(workdir)
-    config = experiment.read_config(workdir)
+    config = read_config(workdir)
     built, state = experiment.restore(config, workdir, replica)
     return Run(workdir, built, built.trained_subject(state, replica), int(state.step))

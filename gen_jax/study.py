@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from gen_jax import config as config_lib
+from gen_jax import files
+from gen_jax import workdir as workdir_lib
 from gen_jax.errors import UserError
 from gen_jax.logs import read_metrics
 from gen_jax.sweep import Choice, Overrides, Sweep, Uniform
@@ -124,6 +126,9 @@ class Process:
         self._process = None
 
     def _start(self) -> None:
+        # A sweep that was killed took its runs with it, which save before they go.
+        while not workdir_lib.is_free(self.workdir):
+            time.sleep(0.1)
         with open(self.workdir / "output.txt", "ab") as output:
             self._process = subprocess.Popen(
                 self._command,
@@ -221,9 +226,7 @@ def _share(sweep: Sweep) -> dict[str, str]:
 
 def write_overrides(workdir: Path, overrides: Overrides) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
-    part = workdir / f"{OVERRIDES}.part"
-    part.write_text(json.dumps(overrides))
-    part.replace(workdir / OVERRIDES)
+    files.write_whole(workdir / OVERRIDES, json.dumps(overrides))
 
 
 def _overrides(config: dict[str, Any]) -> Overrides:
@@ -300,9 +303,7 @@ def _claim(folder: Path, study: dict) -> None:
             raise UserError(f"{folder} holds another study; choose another --workdir")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(study, indent=2) + "\n")
-    part.replace(path)
+    files.write_whole(path, json.dumps(study, indent=2) + "\n")
 
 
 def _param_space(sweep: Sweep, tune) -> dict[str, Any]:

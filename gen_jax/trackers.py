@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -42,20 +43,35 @@ class TensorBoard:
         # Half a second that other commands save; and tensorboardX imports PyTorch where there is
         # one, which takes seconds, for tensors that it is never given.
         with _hidden("torch"):
-            from tensorboardX import SummaryWriter
+            from tensorboardX import summary
+            from tensorboardX.event_file_writer import EventsWriter
+            from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-        purge = resume_step + 1 if resume_step else None
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=purge)
+        folder = workdir / "tensorboard"
+        folder.mkdir(exist_ok=True)
+        # Written here and now: tensorboardX's own writer is a thread, which a full disk ends, and
+        # a run would wait for it for ever. The name begins with the time in seconds, and a file
+        # of that name would be written over: the rest of it tells two starts apart.
+        self._board = EventsWriter(str(folder / "events"), f".{os.getpid()}.{resume_step}")
+        self._summary, self._event = summary, Event
+        if resume_step:  # TensorBoard drops what an earlier file has from this step on
+            start = SessionLog(status=SessionLog.START)
+            self._add(resume_step + 1, session_log=start)
 
     def scalars(self, step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+            self._add(step, summary=self._summary.scalar(name, value))
+        self._board.flush()
 
     def image(self, name: str, step: int, image: np.ndarray) -> None:
-        self._board.add_image(name, image, step, dataformats="HWC")
+        self._add(step, summary=self._summary.image(name, image, dataformats="HWC"))
+        self._board.flush()
 
     def close(self) -> None:
         self._board.close()
+
+    def _add(self, step: int, **content) -> None:
+        self._board.write_event(self._event(step=step, wall_time=time.time(), **content))
 
 
 class WandB:

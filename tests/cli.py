@@ -72,16 +72,20 @@ def launch(
     return done
 
 
-def start(*arguments, devices: int = 1, output: int = subprocess.DEVNULL) -> subprocess.Popen:
-    """Starts the command, to be killed."""
-    return subprocess.Popen(
-        [sys.executable, "launch.py", *map(str, arguments)],
-        cwd=ROOT,
-        env=environment(devices),
-        stdout=output,
-        stderr=output,
-        text=True,
-    )
+def start(
+    *arguments, devices: int = 1, output: int | Path = subprocess.DEVNULL
+) -> subprocess.Popen:
+    """Starts the command, to be killed; what it says goes to a pipe or a file."""
+    to_file = isinstance(output, Path)
+    with open(output, "w") if to_file else contextlib.nullcontext(output) as target:
+        return subprocess.Popen(
+            [sys.executable, "launch.py", *map(str, arguments)],
+            cwd=ROOT,
+            env=environment(devices),
+            stdout=target,
+            stderr=target,
+            text=True,
+        )
 
 
 def free_port(first: int = 0) -> int:

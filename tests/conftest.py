@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 # One device in this process, whatever the shell says; tests of several start their own. Most of
 # the suite's time is compilation, and without LLVM's optimisations that takes half as long.
@@ -14,6 +15,12 @@ os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
 from gen_jax import parallel
 
 parallel.setup()
+
+# The same examples each time; `pytest --hypothesis-profile=fresh` draws others.
+_SLOW = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
+settings.register_profile("repeatable", derandomize=True, **_SLOW)
+settings.register_profile("fresh", derandomize=False, print_blob=True, **_SLOW)
+settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parents[1]
 

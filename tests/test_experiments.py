@@ -12,6 +12,7 @@ from gen_jax import commands, experiment
 from gen_jax import config as config_lib
 from gen_jax.families.base import Sampler
 from gen_jax.logs import read_metrics
+from gen_jax.workdir import read_config
 
 FOLDER = cli.ROOT / "experiments"
 FILES = sorted(path.name for path in FOLDER.glob("*.py"))
@@ -61,7 +62,7 @@ def test_smoke(name, data, tmp_path, capfd):
     at = f"--workdir={workdir}"
     train = ["train", f"--config=experiments/{name}:smoke", at, *SHALLOW.get(name, ())]
     assert launch.main(train) == 0
-    config = experiment.read_config(workdir)
+    config = read_config(workdir)
     rows = [row for row in read_metrics(workdir) if "examples_per_second" in row]
     assert [row["step"] for row in rows] == sorted({config.log_every, config.steps})
     assert any(metric.startswith("loss/") for metric in rows[0])

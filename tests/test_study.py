@@ -66,6 +66,16 @@ def test_a_stopped_process_is_gone(tmp_path):
     assert len(taken(tmp_path)) == steps < 10
 
 
+def test_a_process_waits_for_one_that_saves_before_it_goes(tmp_path):
+    code = "import fcntl, time\nf = open('lock', 'w')\nfcntl.flock(f, fcntl.LOCK_EX)\n"
+    code += "print(flush=True)\ntime.sleep(1)\nopen('gone', 'w')"
+    before = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
+    before.stdout.readline()
+    assert fake(tmp_path, 0.1).next_row()["step"] == 1
+    assert (tmp_path / "gone").exists()
+    before.wait()
+
+
 def make_run(folder, name, overrides, rows, error=None):
     workdir = folder / "runs" / name
     study.write_overrides(workdir, overrides)

@@ -1,15 +1,18 @@
 """Image datasets of tensorflow-datasets, prepared as array_record and read without TensorFlow."""
 
 import importlib.util
-import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from gen_jax import files
 from gen_jax.data import idx, images
 from gen_jax.data.sources import ArrayExamples, LazyExamples, Source
 from gen_jax.errors import UserError
@@ -40,6 +43,8 @@ def manual_dir(config: ConfigDict) -> Path:
 
 def may_have(name: str, config: ConfigDict) -> bool:
     """Whether this reader should try a name: its own, one that is prepared, or any with TF."""
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", name):  # nothing above data_dir
+        return False
     downloads = name.isidentifier() and importlib.util.find_spec("tensorflow") is not None
     return name in IDX or downloads or _prepared(name, config) is not None
 
@@ -146,7 +151,14 @@ def _prepare_by_tfds(name: str, config: ConfigDict) -> Path:
 
 
 def _read_prepared(name: str, folder: Path, config: ConfigDict) -> Source:
-    info = json.loads((folder / "dataset_info.json").read_text())
+    try:
+        info = files.read_json(folder / "dataset_info.json")
+        classes = list(_class_names(files.read_json(folder / "features.json")))
+    except (ValueError, OSError, AttributeError) as error:
+        raise _damaged(folder, error) from None
+    # TFDS imports the module of each class that this file names.
+    if strange := [name for name in classes if not name.startswith("tensorflow_datasets.core.")]:
+        raise UserError(f"{folder} is not read: its feature {strange[0]!r} is none of TFDS's own")
     if info.get("fileFormat") != "array_record":
         raise UserError(
             f"{folder} is prepared as {info.get('fileFormat', 'tfrecord')}, which needs TensorFlow "
@@ -157,8 +169,7 @@ def _read_prepared(name: str, folder: Path, config: ConfigDict) -> Source:
     try:
         builder = tfds.builder_from_directory(folder)
     except Exception as error:  # whatever TFDS makes of a damaged folder
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{folder} is damaged ({reason}); remove it to prepare it again") from None
+        raise _damaged(folder, error) from None
     features = builder.info.features
     kinds = (tfds.features.Image, tfds.features.Tensor)
     three = [n for n, f in features.items() if isinstance(f, kinds) and len(f.shape) == 3]
@@ -182,6 +193,22 @@ def _read_prepared(name: str, folder: Path, config: ConfigDict) -> Source:
         raise UserError(f"{folder} has no split train; it has {', '.join(builder.info.splits)}")
     names = tuple(features[label].names) if label else ()
     return Source(splits, shape, 256, names)
+
+
+def _damaged(folder: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())[:120]
+    return UserError(f"{folder} is damaged ({reason}); remove it to prepare it again")
+
+
+def _class_names(features: Any) -> Iterator[str]:
+    """The Python classes that a `features.json` names, at any depth."""
+    if isinstance(features, dict):
+        names = ("pythonClassName", "python_class_name", "type")  # new, protobuf's own, old
+        yield from (features[n] for n in names if isinstance(features.get(n), str))
+        features = list(features.values())
+    if isinstance(features, list):
+        for part in features:
+            yield from _class_names(part)
 
 
 def _reader(data, name: str, image: str, label: str | None, encoded: bool, config: ConfigDict):

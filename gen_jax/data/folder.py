@@ -45,7 +45,7 @@ def read(path: str, config: ConfigDict) -> Source:
 
 def _files(top: Path) -> list[Path]:
     found = [*top.glob("*"), *top.glob("*/*")]
-    return sorted(path for path in found if path.suffix.lower() in SUFFIXES)
+    return sorted(p for p in found if p.suffix.lower() in SUFFIXES and p.is_file())
 
 
 def _reader(

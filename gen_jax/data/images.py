@@ -1,14 +1,17 @@
 """Decoding and resizing of image files, for every reader that meets them."""
 
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from gen_jax.errors import UserError
+
+# Not all that PIL knows: for some formats it starts other programs.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+_MAX_PIXELS = 2**26  # below PIL's own limit, which is a warning only
 
 
 def decode(data: bytes | Path, name: str, config: ConfigDict) -> np.ndarray:
@@ -21,13 +24,13 @@ def decode(data: bytes | Path, name: str, config: ConfigDict) -> np.ndarray:
       UserError: for a file that is no image, is damaged, or is too large to be harmless.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as image:
-                image = image.convert("L" if config.grayscale else "RGB")
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data, "r", FORMATS) as x:
+            if x.width * x.height > _MAX_PIXELS:  # before they are unpacked
+                raise Image.DecompressionBombError
+            image = x.convert("L" if config.grayscale else "RGB")
+    except Image.DecompressionBombError:
         raise UserError(f"{name} has too many pixels; remove it or make it smaller") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # whatever PIL makes of a damaged file
         raise UserError(f"{name} is not a whole image ({error}); remove or replace it") from None
     array = resize(np.asarray(image), config)
     return array[..., None] if array.ndim == 2 else array

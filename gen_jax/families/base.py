@@ -10,10 +10,39 @@ Wherever a method takes `keys` [B], there is one key for each example (keys.py).
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+from ml_collections import ConfigDict
+
+from gen_jax.errors import UserError
 
 Batch = dict[str, jax.Array]
 Params = dict[str, Any]  # {network: tree of arrays}
 Extra = dict[str, Any]  # mutable collections: batch statistics, codebooks
+
+
+MAX_REPEATS = 1_000
+
+
+def check_sizes(model: ConfigDict, sizes: tuple[str, ...], repeats: tuple[str, ...] = ()) -> None:
+    """Refuses what no network is built of. A key may hold one number or several.
+
+    Args:
+      model: the `model` section of a config.
+      sizes: keys of widths and the like, at least 1.
+      repeats: keys that say how often a part is repeated, which is compiled as often.
+
+    Raises:
+      UserError: naming the key.
+    """
+
+    def numbers(key: str) -> tuple[int, ...]:
+        return tuple(model[key]) if isinstance(model[key], (tuple, list)) else (model[key],)
+
+    for key in sizes:
+        if any(number < 1 for number in numbers(key)):
+            raise UserError(f"model.{key}={model[key]} must be at least 1")
+    for key in repeats:
+        if any(number > MAX_REPEATS for number in numbers(key)):
+            raise UserError(f"model.{key}={model[key]} must be at most {MAX_REPEATS}")
 
 
 class Family(Protocol):

@@ -2,16 +2,16 @@
 
 import base64
 import html
-import json
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from gen_jax import config as config_lib
-from gen_jax import pictures
+from gen_jax import files, pictures
 from gen_jax.errors import UserError
-from gen_jax.experiment import read_config
 from gen_jax.logs import figure, read_metrics
+from gen_jax.workdir import read_config
 
 _CAPTIONS = {
     "samples": "Samples from the model.",
@@ -86,11 +86,7 @@ def write_page(folder: Path, title: str, lead: str, sections: Sequence[tuple[str
         f"<title>{text(title)}</title><style>{_STYLE}</style></head><body>"
         f'<h1>{text(title)}</h1><p class="lead">{text(lead)}</p>{body}</body></html>\n'
     )
-    part = folder / "report.html.part"
-    part.write_text(page)
-    path = folder / "report.html"
-    part.replace(path)
-    return path
+    return files.write_whole(folder / "report.html", page)
 
 
 def _warnings(rows: list[dict]) -> str:
@@ -107,9 +103,12 @@ def _evaluation(workdir: Path) -> str:
     if not path.exists():
         return _none(f"not evaluated yet: python launch.py evaluate --workdir={workdir}")
     try:
-        evaluation = json.loads(path.read_text())
-    except json.JSONDecodeError:
+        return _evaluation_table(files.read_json(path))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         raise UserError(f"{path} is damaged; run launch.py evaluate again") from None
+
+
+def _evaluation_table(evaluation: dict) -> str:
     lines = []
     for name, metric in evaluation["metrics"].items():
         cells = (metric["unit"], metric["kind"].replace("_", " "), f"{metric['n']:,}")
@@ -130,7 +129,7 @@ def _pictures(workdir: Path) -> str:
     figures = []
     for name, caption in _CAPTIONS.items():
         path = workdir / "samples" / f"{name}.png"
-        if path.exists():
+        if _is_picture(path):
             figures.append(
                 f"<figure>{image(path.read_bytes(), name)}"
                 f"<figcaption>{text(caption)}</figcaption></figure>"
@@ -147,7 +146,8 @@ def _training(rows: list[dict]) -> str:
 
 
 def _timeline(workdir: Path) -> str:
-    paths = sorted((workdir / "samples").glob("step_*.png"))
+    found = (workdir / "samples").glob("step_*.png")
+    paths = sorted(p for p in found if re.fullmatch(r"step_\d{8,10}", p.stem) and _is_picture(p))
     if len(paths) < 2:
         return ""
     count = min(8, len(paths))
@@ -161,10 +161,11 @@ def _timeline(workdir: Path) -> str:
 
 
 def _commands(config, workdir: Path) -> str:
+    at, experiment = shlex.quote(f"--workdir={workdir}"), f"--config={config.experiment}"
     lines = [
-        f"python launch.py train --config={config.experiment} --workdir={workdir}",
-        f"python launch.py evaluate --workdir={workdir}",
-        f"python launch.py sample --workdir={workdir} --num=64",
+        f"python launch.py train {shlex.quote(experiment)} {at}",
+        f"python launch.py evaluate {at}",
+        f"python launch.py sample {at} --num=64",
     ]
     lines[0] = " \\\n    ".join([lines[0], *map(shlex.quote, config.overrides)])
     return f"<pre>{text(chr(10).join(lines))}</pre>"
@@ -178,6 +179,14 @@ def _config(config) -> str:
 
 def image(png: bytes, name: str) -> str:
     return f'<img alt="{text(name)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether it is a PNG: a link to some other file must not end in a page that is passed on."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        return file.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
 def _none(line: str) -> str:

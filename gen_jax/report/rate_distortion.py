@@ -6,13 +6,12 @@ Each W is a workdir that has been evaluated with the metrics elbo (its own point
 rate_distortion (the curve of its decoder) or both.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from gen_jax import pictures
+from gen_jax import files, pictures
 from gen_jax.errors import UserError
 
 
@@ -25,7 +24,7 @@ def picture(workdirs: list[Path]) -> np.ndarray:
     runs, titles = {}, {}
     for workdir in workdirs:
         path = workdir / "evaluation.json"
-        result = json.loads(path.read_text()) if path.exists() else {"metrics": {}}
+        result = files.read_json(path) if path.exists() else {"metrics": {}}
         values = {name: metric["value"] for name, metric in result["metrics"].items()}
         if run := _coordinates(values):
             runs[str(workdir)] = run

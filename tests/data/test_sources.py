@@ -296,13 +296,6 @@ def test_folder_errors_name_the_fix(tmp_path):
         sources.load(config(f"folder:{tmp_path}", num_validation=2))
 
 
-def test_images_are_bounded(tmp_path, monkeypatch):
-    write_images(tmp_path, [(20, 20)] * 3, folders=("a",))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(UserError, match=r"00\.png has too many pixels"):
-        sources.load(config(f"folder:{tmp_path}"))
-
-
 @pytest.mark.parametrize(
     ("name", "changes", "expected"),
     [

@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
+from gen_jax.families.base import check_sizes
 from gen_jax.families.classifier.family import Classifier
 from gen_jax.nn.augment import AUGMENTATIONS
 from gen_jax.nn.classifier import ConvClassifier
@@ -33,6 +34,7 @@ def build(model: ConfigDict, spec: DataSpec) -> Classifier:
         raise UserError(
             f"unknown augmentation {unknown[0]!r}; valid are: {', '.join(AUGMENTATIONS)}"
         )
+    check_sizes(model, ("widths", "num_features"))
     network = ConvClassifier(
         spec.num_classes, tuple(model.widths), model.num_features, model.dropout
     )

@@ -4,6 +4,7 @@ from ml_collections import ConfigDict
 
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
+from gen_jax.families.base import check_sizes
 from gen_jax.families.gan.family import GAN
 from gen_jax.families.gan.losses import LOSSES
 from gen_jax.families.gan.networks import NETWORKS, Discriminator, Generator
@@ -57,6 +58,9 @@ def build(model: ConfigDict, spec: DataSpec) -> GAN:
     for key, names in valid.items():
         if model[key] not in names:
             raise UserError(f"unknown model.{key} {model[key]!r}; valid are: {', '.join(names)}")
+    updates = ("generator_updates", "discriminator_updates")
+    sizes = ("generator_widths", "discriminator_widths", "latent_dim", "pack", *updates)
+    check_sizes(model, sizes, repeats=updates)
     _check(model, spec, conditioned=any(model[key] != "none" for key in conditions))
     if model.simultaneous:
         turns = (("generator", "discriminator"),)
@@ -124,6 +128,3 @@ def _check(model: ConfigDict, spec: DataSpec, conditioned: bool) -> None:
     for key in ("penalty_weight", "augment_probability"):
         if len(model[key]) != 2:
             raise UserError(f"model.{key} is a pair: --config.model.{key}='(1.0, 1.0)'")
-    for key in ("pack", "discriminator_updates", "generator_updates", "latent_dim"):
-        if model[key] < 1:
-            raise UserError(f"model.{key}={model[key]} must be at least 1")

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
+from gen_jax.families.base import check_sizes
 from gen_jax.families.vae.adversarial import VAEGAN, Discriminator, FactorVAE
 from gen_jax.families.vae.family import VAE, PlainAutoencoder
 from gen_jax.families.vae.networks import ACTIVATIONS, NETWORKS, PRIORS, VAENetwork
@@ -75,6 +76,10 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
     for key, valid in choices:
         if model[key] not in valid:
             raise UserError(f"unknown model.{key} {model[key]!r}; valid are: {', '.join(valid)}")
+    widths = ("hidden", "upper_hidden", "flow_hidden", "adversary_hidden")
+    latents = ("latent_dim", "upper_latent_dims", "prior_components", "likelihood_components")
+    sizes = (*widths, *latents, "num_bounds", "importance_samples")
+    check_sizes(model, sizes, repeats=("flow_steps",))
     if model.network == "conv" and not spec.is_image:
         raise UserError("model.network='conv' needs images; use --config.model.network=mlp")
     if model.conditional and not spec.num_classes:
@@ -137,9 +142,6 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
 
 def _estimator(model: ConfigDict) -> str:
     """The estimator of the bound's gradient: the closed form where there is one."""
-    for key in ("num_bounds", "importance_samples", "prior_components"):
-        if model[key] < 1:
-            raise UserError(f"model.{key}={model[key]} must be at least 1")
     layered = model.upper_latent_dims or model.flow_steps
     plain = model.prior == "standard_normal" and not layered
     closed_form = plain and model.importance_samples == 1

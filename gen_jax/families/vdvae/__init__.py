@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
+from gen_jax.families.base import check_sizes
 from gen_jax.families.vdvae.family import VDVAE
 from gen_jax.families.vdvae.networks import VDVAENetwork
 
@@ -38,9 +39,8 @@ def build(model: ConfigDict, spec: DataSpec) -> VDVAE:
         raise UserError("a VDVAE needs images; choose another --config.data.name")
     if model.dtype not in ("float32", "bfloat16"):
         raise UserError(f"unknown model.dtype {model.dtype!r}; valid are: float32, bfloat16")
-    for key in ("width", "inner_width", "latent_channels"):
-        if model[key] < 1:
-            raise UserError(f"model.{key}={model[key]} must be at least 1")
+    sizes = ("width", "inner_width", "latent_channels", "likelihood_components")
+    check_sizes(model, sizes, repeats=("blocks",))
     _check_blocks(tuple(model.blocks), spec)
     likelihood = likelihoods.from_config(model, spec)
     network = VDVAENetwork(

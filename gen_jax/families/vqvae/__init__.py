@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
+from gen_jax.families.base import check_sizes
 from gen_jax.families.vqvae.family import VQVAE
 from gen_jax.families.vqvae.networks import VQVAENetwork
 from gen_jax.families.vqvae.quantizers import Quantizer, ScalarQuantizer, VectorQuantizer
@@ -45,9 +46,8 @@ def build(model: ConfigDict, spec: DataSpec) -> VQVAE:
             raise UserError(f"unknown model.{key} {model[key]!r}; valid are: {', '.join(valid)}")
     if not spec.is_image:
         raise UserError("a VQ-VAE needs images; choose another --config.data.name")
-    for key in ("width", "codebook_size", "code_dim"):
-        if model[key] < 1:
-            raise UserError(f"model.{key}={model[key]} must be at least 1")
+    sizes = ("width", "codebook_size", "code_dim", "likelihood_components")
+    check_sizes(model, sizes, repeats=("residual_blocks",))
     likelihood = likelihoods.from_config(model, spec)
     quantizer = _quantizer(model)
     network = VQVAENetwork(

@@ -1,0 +1,94 @@
+"""Two processes on one workdir: one trains, the other is told who does."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import cli
+import pytest
+
+from gen_jax import workdir as workdir_lib
+from gen_jax.errors import UserError
+
+LONG = (*cli.TINY, "--config.steps=20000", "--config.log_every=10", "--config.eval_every=5000")
+
+
+def test_two_starts_at_the_same_instant(tmp_path, monkeypatch):
+    workdir = tmp_path / "run"
+    outputs = [tmp_path / "first.txt", tmp_path / "second.txt"]
+    both = [cli.start("train", *LONG, f"--workdir={workdir}", output=path) for path in outputs]
+    try:
+        deadline = time.monotonic() + 120
+        while all(process.poll() is None for process in both):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        loser = next(i for i, process in enumerate(both) if process.poll() is not None)
+        winner, said = both[1 - loser], outputs[loser].read_text()
+        assert both[loser].returncode == 1, said
+        assert said.startswith(f"error: process {winner.pid} on {socket.gethostname()} trains in ")
+        assert said.count("\n") == 1 and str(workdir) in said
+        while not (workdir / "metrics.jsonl").is_file():
+            assert winner.poll() is None, outputs[1 - loser].read_text()
+            time.sleep(0.05)
+        # Who only looks is let in.
+        monkeypatch.chdir(cli.ROOT)
+        import launch
+
+        assert launch.main(["report", f"--workdir={workdir}"]) == 0
+        assert winner.poll() is None
+        config = workdir_lib.read_config(workdir)
+        with pytest.raises(UserError, match=f"process {winner.pid} on "):
+            workdir_lib.claim(config, workdir).__enter__()
+        cli.kill(winner)
+        # The kernel has let go of it.
+        with workdir_lib.claim(config, workdir):
+            assert (workdir / "lock").read_text() == f"{os.getpid()} {socket.gethostname()}"
+        assert (workdir / "lock").read_text() == ""
+    finally:
+        for process in both:
+            process.kill()
+
+
+def test_of_many_claims_at_once_one_is_granted(small, tmp_path):
+    for attempt in range(5):
+        granted, refused, barrier = [], [], threading.Barrier(8)
+
+        def claim(workdir, granted=granted, refused=refused, barrier=barrier):
+            barrier.wait()
+            try:
+                with workdir_lib.claim(small, workdir):
+                    granted.append(workdir_lib.read_config(workdir))
+                    barrier.wait()
+            except UserError as error:
+                refused.append(str(error))
+                barrier.wait()
+
+        workdir = tmp_path / str(attempt)
+        threads = [threading.Thread(target=claim, args=(workdir,)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert granted == [small] and len(refused) == 7
+        assert all(line.startswith(f"process {os.getpid()} on ") for line in refused)
+
+
+def test_a_program_that_it_started_does_not_keep_the_lock(small, tmp_path):
+    with workdir_lib.claim(small, tmp_path):
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    with workdir_lib.claim(small, tmp_path):
+        pass
+    child.communicate(b"\n")
+
+
+def test_a_lock_that_is_a_link_is_not_followed(small, tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "lock").symlink_to(precious)
+    with pytest.raises(OSError, match="symbolic links"):
+        workdir_lib.claim(small, tmp_path / "run").__enter__()
+    assert precious.read_text() == "kept"
