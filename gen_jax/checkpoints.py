@@ -1,6 +1,5 @@
 """Checkpoints: orbax behind one small class."""
 
-import contextlib
 import json
 import math
 import shutil
@@ -44,10 +43,8 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, kind, *_) -> None:
-        # Whatever ended the run, nothing is being written any more when another may begin.
-        with contextlib.suppress(UserError) if kind else contextlib.nullcontext():
-            self.wait()
+    def __exit__(self, *_) -> None:
+        self.wait()  # whatever ended the run, nothing is being written when another may begin
 
     def steps(self) -> list[int]:
         """Steps that have a finished checkpoint, damaged or not, newest first."""

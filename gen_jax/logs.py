@@ -69,10 +69,8 @@ class MetricsWriter:
     def __enter__(self) -> "MetricsWriter":
         return self
 
-    def __exit__(self, kind, *_) -> None:
-        # Where there was no room to write there is none to close: the first error tells of it.
-        with contextlib.suppress(OSError) if kind else contextlib.nullcontext():
-            self.close()
+    def __exit__(self, *_) -> None:
+        self.close()
 
     def close(self) -> None:
         with contextlib.ExitStack() as stack:  # each of them, whatever the others do

@@ -84,7 +84,9 @@ def test_all_damaged_is_an_error_that_names_the_fix(written, tmp_path):
 
 
 def test_another_model_is_named(written):
-    with pytest.raises(UserError, match=r"does not fit the model: .*\['w'\] is \[5\], not \[6\]"):
+    with pytest.raises(
+        UserError, match=r"does not fit the model: .*\['w'\] is float32\[5\], not float32\[6\]"
+    ):
         restore(written, make(0, width=6))
 
 
@@ -106,6 +108,14 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
         checkpoints.save(make(1))
         checkpoints.wait()
     assert "\n" not in str(e.value)
+
+
+def test_the_cause_of_an_error_is_told_however_long_its_message(tmp_path):
+    def fail():
+        raise OSError(f"{'/long/name' * 50}: no space")
+
+    with pytest.raises(UserError, match=r": no space\); make room"):
+        Checkpoints(tmp_path)._write(fail)
 
 
 def test_a_full_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch):

@@ -97,3 +97,10 @@ def test_unknown_key_of_one_network():
 def test_unknown_names_list_the_valid_ones(key):
     with pytest.raises(UserError, match=rf"optim\.{key} 'x'; valid are: \w+, \w+"):
         optimizers.make(toy.optim(**{key: "x"}), 10, "net")
+
+
+def test_settings_of_a_network_that_is_not_there():
+    config = toy.optim(generatr={"lr": 0.4})
+    optimizers.check_sections(config, ["generatr"])
+    with pytest.raises(UserError, match=r"optim\.generatr is of no network; .*: critic, net"):
+        optimizers.check_sections(config, ["net", "critic"])

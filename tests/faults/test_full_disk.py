@@ -6,6 +6,7 @@ import re
 import resource
 import shutil
 import subprocess
+import sys
 import threading
 import time
 
@@ -128,3 +129,21 @@ def test_it_is_told_and_mended(disk, place, whole, monkeypatch, capsys):
     steps = [row["step"] for row in logs.read_metrics(disk.workdir) if "loss/vae" in row]
     assert steps == [10, 20, 30, 40]
     assert os.listdir(disk.workdir / "tensorboard")
+
+
+def test_the_command_line_tells_of_it_in_one_line(tmp_path):
+    """Whatever orbax and its threads have to say."""
+    # Less than this checkpoint takes, and more than any other file.
+    code = "import resource, sys, launch; resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000))"
+    wide = ("--config.model.hidden=(400,)", "--config.eval_every=40")
+    arguments = ["train", *SMALL, *wide, f"--workdir={tmp_path / 'run'}"]
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; sys.exit(launch.main(sys.argv[1:]))", *arguments],
+        cwd=cli.ROOT,
+        env=cli.environment() | {"JAX_ENABLE_COMPILATION_CACHE": "0"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: cannot write a checkpoint .*File too large.*\n", done.stderr)

@@ -159,4 +159,4 @@ def test_killed_and_resumed(tmp_path):
 @pytest.mark.long
 def test_killed_20_times_and_resumed(tmp_path):
     moments = ["starting", "training", "writing", "training", "writing"] * 4
-    drill(tmp_path, 4_000, [(signal.SIGKILL, moment) for moment in moments])
+    drill(tmp_path, 2_000, [(signal.SIGKILL, moment) for moment in moments])

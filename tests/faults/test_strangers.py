@@ -18,7 +18,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from ml_collections import ConfigDict
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from gen_jax import commands, experiment, files
 from gen_jax.checkpoints import Checkpoints
@@ -251,11 +251,14 @@ def test_a_decompression_bomb_is_not_unpacked(monkeypatch, size):
         images.decode(png(*size), "x", IMAGE)
 
 
-def test_formats_that_start_programs_are_no_images():
+def test_formats_that_start_programs_are_no_images(monkeypatch):
+    started = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given, **named: started.append(1))
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
     assert Image.open(io.BytesIO(postscript)).format == "EPS"  # PIL itself takes it
     with pytest.raises(UserError, match="x is not a whole image"):
         images.decode(postscript, "x", IMAGE)
+    assert not started
 
 
 def header(*shape):
