@@ -20,8 +20,9 @@ from gen_jax import families
 from gen_jax.errors import UserError
 from gen_jax.sweep import Sweep
 
-# What the elements of a tuple are that is empty by default.
+# What the elements of a tuple are that is empty by default; None: gen_jax/replicas.py says so.
 _ELEMENTS = {"overrides": "", "model.augmentations": "", "model.upper_latent_dims": 0}
+_ELEMENTS |= {"replica_values": None}
 _MAX_INT, _MAX_FLOAT, _MAX_LENGTH, _MAX_TEXT = 2**31 - 1, 3e38, 100, 1_000
 _AT_LEAST_1 = ("steps", "batch_size", "steps_per_dispatch", "num_replicas", "keep_checkpoints")
 _AT_LEAST_1 += ("optim.accumulate",)
@@ -294,6 +295,8 @@ def _problem(value: Any, default: Any, name: str) -> str:
         if not isinstance(value, tuple) or len(value) > _MAX_LENGTH:
             return f"a list of at most {_MAX_LENGTH}"
         element = default[0] if default else _ELEMENTS[name]
+        if element is None:
+            return ""
         problems = [problem for item in value if (problem := _problem(item, element, name))]
         return f"a list, each of it {problems[0]}" if problems else ""
     if isinstance(default, str):

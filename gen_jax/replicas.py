@@ -37,12 +37,14 @@ def values(config: ConfigDict) -> Values:
         try:
             key, each = entry
             each = np.asarray(each, np.uint32 if key == "seed" else np.float32)
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             raise UserError(
                 f"replica_values has {entry!r}; entries are (KEY, (VALUE, VALUE, ...))"
             ) from None
         if key not in KEYS:
             raise UserError(f"replica_values: {key!r} cannot differ; valid are: {', '.join(KEYS)}")
+        if not np.isfinite(each).all():
+            raise UserError(f"replica_values: {key} has a value that is not finite")
         if each.shape != (count, *np.shape(_value(config, key))):
             raise UserError(
                 f"replica_values: {key} needs a value of its kind for each of "
