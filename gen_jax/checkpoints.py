@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,15 @@ _TEN_YEARS = 10 * 365 * 24 * 3600
 
 # Orbax tells of every file, and of every error at length, which `_write` tells in one line.
 logging.set_verbosity(logging.FATAL)
+
+
+def _quiet(unraisable, usual=sys.unraisablehook) -> None:
+    """Nor does a write that failed have to tell that nobody waits for its end any more."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        usual(unraisable)
+
+
+sys.unraisablehook = _quiet
 
 
 class Checkpoints:

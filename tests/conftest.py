@@ -1,7 +1,6 @@
 """Shared by all tests."""
 
 import os
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,8 @@ from hypothesis import HealthCheck, settings
 # One device in this process, whatever the shell says; tests of several start their own. Most of
 # the suite's time is compilation, and without LLVM's optimisations that takes half as long.
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+
+from idx_files import write_idx
 
 from gen_jax import parallel
 
@@ -23,14 +24,6 @@ settings.register_profile("fresh", derandomize=False, print_blob=True, **_SLOW)
 settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parents[1]
-
-
-def write_idx(path: Path, array: np.ndarray) -> None:
-    """Writes uint8 data as an idx file: the format of MNIST and its kin."""
-    header = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(
-        f">{array.ndim}I", *array.shape
-    )
-    path.write_bytes(header + array.astype(np.uint8).tobytes())
 
 
 @pytest.fixture(scope="session")

@@ -153,17 +153,17 @@ def _prepare_by_tfds(name: str, config: ConfigDict) -> Path:
 def _read_prepared(name: str, folder: Path, config: ConfigDict) -> Source:
     try:
         info = files.read_json(folder / "dataset_info.json")
+        if info.get("fileFormat") != "array_record":
+            raise UserError(
+                f"{folder} is prepared as {info.get('fileFormat', 'tfrecord')}, which needs "
+                "TensorFlow to read; prepare it with file_format='array_record'"
+            )
         classes = list(_class_names(files.read_json(folder / "features.json")))
     except (ValueError, OSError, AttributeError) as error:
         raise _damaged(folder, error) from None
     # TFDS imports the module of each class that this file names.
     if strange := [name for name in classes if not name.startswith("tensorflow_datasets.core.")]:
         raise UserError(f"{folder} is not read: its feature {strange[0]!r} is none of TFDS's own")
-    if info.get("fileFormat") != "array_record":
-        raise UserError(
-            f"{folder} is prepared as {info.get('fileFormat', 'tfrecord')}, which needs TensorFlow "
-            "to read; prepare it with file_format='array_record'"
-        )
     import tensorflow_datasets as tfds
 
     try:

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import write_idx
+from idx_files import write_idx
 from ml_collections import ConfigDict
 from PIL import Image
 

@@ -153,7 +153,7 @@ def drill(folder, steps, plan):
 
 def test_killed_and_resumed(tmp_path):
     plan = [(signal.SIGKILL, "writing"), (signal.SIGTERM, "training"), (signal.SIGINT, "training")]
-    drill(tmp_path, 800, plan)
+    drill(tmp_path, 600, plan)
 
 
 @pytest.mark.long

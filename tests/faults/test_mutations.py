@@ -193,13 +193,13 @@ def restored(small, whole):
     return experiment.restore(small, whole)[1]
 
 
-@settings(max_examples=300)
+@settings(max_examples=250)
 @given(data=st.data())
 def test_config_values(run, small, restored, data):
     check_config(run, data.draw(config_texts(config_lib.to_json(small))), restored)
 
 
-@settings(max_examples=200)
+@settings(max_examples=250)
 @given(data=st.data())
 def test_config_bytes(run, small, restored, data):
     check_config(run, data.draw(damages(config_lib.to_json(small).encode())), restored)
@@ -313,6 +313,7 @@ def picture(kind):
 
 @settings(max_examples=500)
 @given(data=st.sampled_from(images.FORMATS).map(picture).flatmap(damages))
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_images(data):
     config = ConfigDict({"image_size": 8, "crop": True, "grayscale": False})
     try:

@@ -46,7 +46,7 @@ def test_in_validation(small, whole, tmp_path, monkeypatch):
 
 # While it computes, and when the new file has all but its name.
 @pytest.mark.parametrize(("moment", "before"), [("evaluate", None), ("replace", '{"old": 1}')])
-def test_evaluate(whole, tmp_path, moment, before):
+def test_evaluate(small, whole, tmp_path, moment, before):
     workdir = shutil.copytree(whole, tmp_path / "run")
     path = workdir / "evaluation.json"
     if before:
@@ -63,5 +63,5 @@ def test_evaluate(whole, tmp_path, moment, before):
     assert "Traceback" not in done.stderr
     assert (path.read_text() if path.exists() else None) == before
     # And again, to its end.
-    cli.launch("evaluate", f"--workdir={workdir}", "--metrics=elbo")
+    experiment.evaluate(small, workdir, ("elbo",))
     assert json.loads(path.read_text())["step"] == 40
