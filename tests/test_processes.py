@@ -136,10 +136,10 @@ def test_a_stopped_vae_goes_on_under_slurm_as_one_process_would(alone, tmp_path)
     wait_for_rows(tmp_path / "run", started, 5)
     started[1].send_signal(signal.SIGTERM)
     said = finish(started, [143, 143], timeout=60)
-    step = read_metrics(tmp_path / "run")[-1]["step"]
-    assert f"stopped by SIGTERM at step {step:,}; saved" in said[0][0]
+    (step,) = re.findall(r"stopped by SIGTERM at step (\d+); saved", said[0][0])
+    assert read_metrics(tmp_path / "run")[-1]["step"] <= int(step)
     assert "SIGTERM" not in said[1][0]
-    assert (tmp_path / "run" / "checkpoints" / str(step)).is_dir()
+    assert (tmp_path / "run" / "checkpoints" / step).is_dir()
     done = slurm(tmp_path / "bin", *arguments[1:])
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert_same_losses("vae", alone / "vae", tmp_path / "run")

@@ -8,7 +8,7 @@ import time
 import cli
 import pytest
 
-from gen_jax import experiment, signals
+from gen_jax import experiment, signals, trackers
 from gen_jax.checkpoints import Checkpoints
 from gen_jax.logs import read_metrics
 
@@ -44,7 +44,7 @@ def test_a_start_in_the_same_second_keeps_what_was_logged(small, tmp_path, monke
     """Or in one that seems to be the same."""
     monkeypatch.setattr(time, "time", lambda: 1.7e9)
     for step in (0, 20):
-        writer = experiment.MetricsWriter(tmp_path, resume_step=step)
-        writer.write(step + 10, {"loss/vae": 1.0})
-        writer.close()
+        board = trackers.TensorBoard(tmp_path, small, step)
+        board.scalars(step + 10, {"loss/vae": 1.0})
+        board.close()
     assert len(list((tmp_path / "tensorboard").iterdir())) == 2

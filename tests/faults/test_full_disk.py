@@ -15,7 +15,7 @@ import jax
 import pytest
 from drills import SMALL
 
-from gen_jax import checkpoints, files, logs
+from gen_jax import checkpoints, files, logs, trackers
 
 LINE = r"error: .*(No space left on device|File too large).*--workdir"
 
@@ -77,7 +77,7 @@ def disk(request, tmp_path):
 # Where the disk fills up: a function, and whether it does before this call of it.
 PLACES = {
     "metrics.jsonl": (logs.MetricsWriter, "write", lambda self, step, *_: step == 30),
-    "tensorboard": (logs.MetricsWriter, "_add", lambda self, step, **_: step == 30),
+    "tensorboard": (trackers.TensorBoard, "_add", lambda self, step, **_: step == 30),
     "picture": (files, "write_whole", lambda path, data: path.name == "step_00000040.png"),
     "checkpoint": (checkpoints.Checkpoints, "_check_room", lambda self, _: self.steps() == [20]),
 }

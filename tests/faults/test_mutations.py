@@ -10,6 +10,7 @@ import math
 import shutil
 import struct
 
+import drills
 import jax
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from PIL import Image
 from gen_jax import config as config_lib
 from gen_jax import experiment
 from gen_jax.checkpoints import Checkpoints
-from gen_jax.data import catalogue, idx, images
+from gen_jax.data import idx, images
 from gen_jax.errors import UserError
 from gen_jax.logs import read_metrics
 from gen_jax.report import html
@@ -166,7 +167,7 @@ def no_data_of_this_machine(tmp_path_factory):
         empty = str(tmp_path_factory.mktemp("empty"))
         patch.setenv("TFDS_DATA_DIR", empty)
         patch.setenv("GEN_JAX_MANUAL_DIR", empty)
-        patch.setattr(catalogue.importlib.util, "find_spec", lambda name: None)
+        drills.without_tensorflow(patch)
         yield
 
 

@@ -14,6 +14,7 @@ import tracemalloc
 import zlib
 
 import cli
+import drills
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -198,7 +199,7 @@ def test_a_checkpoint_is_not_read_before_its_shapes_are_seen(tmp_path, monkeypat
 
 
 def test_datasets_are_looked_for_below_data_dir(tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue.importlib.util, "find_spec", lambda name: None)
+    drills.without_tensorflow(monkeypatch)
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "dataset_info.json").write_text("{}")

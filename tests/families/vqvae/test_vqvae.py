@@ -199,10 +199,10 @@ def test_the_loop_moves_the_codebook_by_the_batch_of_each_step():
         resident_limit_mb=100,
     )
     step = built.compile()
-    data, seeds = parallel.replicated((batches.data, built.seeds))
+    data, values = parallel.replicated((batches.data, built.replica_values))
     state, found = parallel.replicated(state), []
     for given in batches.dispatches(0, 3):
-        state, _ = step(state, data, seeds, parallel.split(given, 2))
+        state, _ = step(state, data, values, parallel.split(given, 2))
         found.append(jax.device_get(state.extra["codebook"]))
     np.testing.assert_allclose(
         found[0]["size"], 0.99 * before["size"] + 0.01 * chosen.mean(0), rtol=1e-5
