@@ -8,6 +8,7 @@ Ray writes for itself (`ray/`) holds pickles, and is never read.
 
 import ctypes
 import dataclasses
+import importlib.util
 import json
 import logging
 import os
@@ -16,8 +17,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from gen_jax import config as config_lib
 from gen_jax import files
@@ -87,7 +91,7 @@ class Process:
         self.workdir = workdir
         self._command, self._environment = command, environment
         self._process = None
-        self._reported = 0 if replay else max((row["step"] for row in self._rows()), default=0)
+        self._reported = 0 if replay else max((row["step"] for row in self.rows()), default=0)
 
     def next_row(self) -> dict | None:
         """Waits for the next validation row; None at the end of the run.
@@ -99,7 +103,7 @@ class Process:
         while True:
             # Asked before the log is read: a row may be the last thing that a process did.
             ended = self._process and self._process.poll()
-            for row in self._rows():
+            for row in self.rows():
                 if row["step"] > self._reported:
                     self._reported = row["step"]
                     return row
@@ -113,6 +117,11 @@ class Process:
                     raise UserError(self._last_line())
                 raise RuntimeError(f"its process ended with exit code {ended}")
             time.sleep(0.1)
+
+    def rows(self) -> list[dict]:
+        """Its validation rows so far."""
+        rows = read_metrics(self.workdir)
+        return [row for row in rows if any(name.startswith("validation/") for name in row)]
 
     def stop(self) -> None:
         """Ends the process, which saves its state first."""
@@ -137,10 +146,6 @@ class Process:
                 stderr=subprocess.STDOUT,
                 preexec_fn=_stop_with_parent,
             )
-
-    def _rows(self) -> list[dict]:
-        rows = read_metrics(self.workdir)
-        return [row for row in rows if any(name.startswith("validation/") for name in row)]
 
     def _last_line(self) -> str:
         lines = (self.workdir / "output.txt").read_text(errors="replace").strip().splitlines()
@@ -172,7 +177,9 @@ def _trainable(sweep: Sweep, folder: Path, command: list[str]):
         def step(self) -> dict[str, Any]:
             try:
                 row = self._process.next_row()
-                if row is not None and sweep.metric not in row:
+                done = row is None
+                row = self._process.rows()[-1] if done else row
+                if sweep.metric not in row:
                     there = ", ".join(name for name in row if name.startswith("validation/"))
                     raise UserError(f"no metric {sweep.metric!r}; validation has: {there}")
             except UserError as error:
@@ -182,10 +189,7 @@ def _trainable(sweep: Sweep, folder: Path, command: list[str]):
                 # Should it stay the last word: Ray tries again a few times.
                 (self._workdir / ERROR).write_text(str(error))
                 raise
-            if row is None:
-                return {**self._last, "done": True}
-            self._last = {sweep.metric: row[sweep.metric], "steps": row["step"]}
-            return self._last
+            return {sweep.metric: row[sweep.metric], "steps": row["step"], "done": done}
 
         def cleanup(self) -> None:
             self._process.stop()
@@ -249,18 +253,25 @@ def run(config: str, overrides: list[str], sweep: Sweep, folder: Path, address: 
       address: of a Ray cluster; "" starts Ray on this machine and stops it at the end.
 
     Raises:
-      UserError: without Ray, or if the folder holds another study.
+      UserError: without Ray, or if the folder holds another study or is another sweep's now.
     """
-    try:
-        import ray
-        from ray import tune
-    except ImportError as error:
-        raise UserError(f"a sweep needs Ray ({error}): pip install -e '.[sweep]'") from None
-
+    if importlib.util.find_spec("ray") is None:
+        raise UserError("a sweep needs Ray: pip install -e '.[sweep]'")
     built = config_lib.override(config_lib.load_file(config), overrides)
     folder = folder.absolute()
-    _claim(folder, {"config": config, "overrides": overrides, "sweep": _described(sweep)})
-    (folder / "runs").mkdir(exist_ok=True)
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    with workdir_lib.lock(folder):
+        _claim(folder, {"config": config, "overrides": overrides, "sweep": _described(sweep)})
+        _run(config, overrides, sweep, folder, address, built)
+    return trials(folder, sweep)
+
+
+def _run(
+    config: str, overrides: list[str], sweep: Sweep, folder: Path, address: str, built: ConfigDict
+) -> None:
+    import ray
+    from ray import tune
+
     command = [sys.executable, str(LAUNCH), "train", f"--config={config}", *overrides]
     trainable = tune.with_resources(
         _trainable(sweep, folder, command), {"cpu": sweep.cpus, "gpu": sweep.gpus}
@@ -288,7 +299,6 @@ def run(config: str, overrides: list[str], sweep: Sweep, folder: Path, address: 
         tuner.fit()
     finally:
         ray.shutdown()
-    return trials(folder, sweep)
 
 
 def _described(sweep: Sweep) -> dict:
@@ -302,7 +312,6 @@ def _claim(folder: Path, study: dict) -> None:
         if json.loads(path.read_text()) != study:
             raise UserError(f"{folder} holds another study; choose another --workdir")
         return
-    folder.mkdir(parents=True, exist_ok=True)
     files.write_whole(path, json.dumps(study, indent=2) + "\n")
 
 
@@ -342,21 +351,27 @@ def _tune_config(sweep: Sweep, folder: Path, interval: int, steps: int, tune):
         num_samples=1 if sweep.trials else sweep.num_trials,
         scheduler=scheduler,
         search_alg=search,
-        trial_name_creator=lambda trial: _register(folder, trial),
+        trial_name_creator=_names(folder),
         trial_dirname_creator=lambda trial: trial.trial_id,
         **({} if scheduler else judged),
     )
 
 
-def _register(folder: Path, trial) -> str:
-    """The name of a trial, whose folder it has from now on."""
-    index, overrides = int(trial.trial_id.rpartition("_")[2]), _overrides(trial.config)
-    runs = _runs(folder)
-    if index < len(runs):
-        return runs[index].name  # a population's overrides change, its names stay
-    name = trial_name(index, overrides)
-    write_overrides(folder / "runs" / name, overrides)
-    return name
+def _names(folder: Path) -> Callable:
+    """The function that names Tune's trials, in their order, and makes their folders."""
+    given = {}
+
+    def name_of(trial) -> str:
+        if trial.trial_id not in given:
+            index, overrides, runs = len(given), _overrides(trial.config), _runs(folder)
+            if index < len(runs):
+                given[trial.trial_id] = runs[index].name  # a population's overrides change
+            else:
+                name = given[trial.trial_id] = trial_name(index, overrides)
+                write_overrides(folder / "runs" / name, overrides)
+        return given[trial.trial_id]
+
+    return name_of
 
 
 def _runs(folder: Path) -> list[Path]:

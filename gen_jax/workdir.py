@@ -25,7 +25,7 @@ def claim(config: ConfigDict, workdir: Path) -> Iterator[None]:
       UserError: if another process trains in it, or it holds a run of another config.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    with _lock(workdir):
+    with lock(workdir):
         path = workdir / "config.json"
         if not path.exists():
             files.write_whole(path, config_lib.to_json(config))
@@ -78,7 +78,7 @@ def is_free(workdir: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _lock(workdir: Path) -> Iterator[None]:
+def lock(workdir: Path) -> Iterator[None]:
     """Holds the file `lock`, which names the holder: its process id and host.
 
     A lock of the kernel (flock) and not the file's mere existence, as the kernel lets go of it
