@@ -6,7 +6,9 @@ import shlex
 import signal
 import stat
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import cli
 import numpy as np
@@ -47,12 +49,12 @@ def wait_for_rows(workdir, started, rows):
 
 
 def stub(folder, name, text):
-    """An executable `name` on a PATH of its own, which is returned."""
+    """An executable `name` on a PATH of its own, which is returned; `python` is this one."""
     folder.mkdir(exist_ok=True)
     file = folder / name
     file.write_text(f"#!/bin/bash\n{text}\n")
     file.chmod(file.stat().st_mode | stat.S_IXUSR)
-    return f"{folder}:{os.environ['PATH']}"
+    return f"{folder}:{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 
 # What `srun` does for two tasks on one node, as far as JAX looks.
