@@ -305,11 +305,18 @@ def _described(sweep: Sweep) -> dict:
     return json.loads(json.dumps(dataclasses.asdict(sweep), default=str))
 
 
+def _read(path: Path) -> Any:
+    try:
+        return files.read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); restore or remove its folder") from None
+
+
 def _claim(folder: Path, study: dict) -> None:
     """Writes study.json, or refuses a folder that holds another."""
     path = folder / "study.json"
     if path.exists():
-        if json.loads(path.read_text()) != study:
+        if _read(path) != study:
             raise UserError(f"{folder} holds another study; choose another --workdir")
         return
     files.write_whole(path, json.dumps(study, indent=2) + "\n")
@@ -335,7 +342,7 @@ def _tune_config(sweep: Sweep, folder: Path, interval: int, steps: int, tune):
 
     judged = {"metric": sweep.metric, "mode": sweep.mode}
     # Of a study that goes on: the same trials come first, in their order.
-    known = [json.loads((run / OVERRIDES).read_text()) for run in _runs(folder)]
+    known = [_read(run / OVERRIDES) for run in _runs(folder)]
     scheduler = search = None
     if sweep.search == "pbt":
         space = _param_space(sweep, tune)
@@ -408,14 +415,14 @@ def trials(folder: Path, sweep: Sweep) -> list[Trial]:
 
 
 def _trial(workdir: Path, sweep: Sweep) -> Trial:
-    overrides = json.loads((workdir / OVERRIDES).read_text())
+    overrides = _read(workdir / OVERRIDES)
     rows = [row for row in read_metrics(workdir) if sweep.metric in row]
     step, value = (rows[-1]["step"], rows[-1][sweep.metric]) if rows else (0, None)
     if (workdir / ERROR).exists():
         # Its last figure is not ranked: a run that diverged may have been good before.
         return Trial(workdir.name, overrides, "failed", step, None, (workdir / ERROR).read_text())
     config = workdir / "config.json"
-    if config.exists() and step == json.loads(config.read_text())["steps"]:
+    if config.exists() and step == workdir_lib.read_config(workdir).steps:
         status = "finished"
     else:
         status = "stopped early" if sweep.stop_early else "unfinished"

@@ -68,7 +68,7 @@ def samples_folder(workdir: Path) -> Path:
 def is_free(workdir: Path) -> bool:
     """Whether no process trains in it."""
     try:
-        with open(os.open(workdir / "lock", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)) as file:
+        with open(os.open(workdir / "lock", os.O_RDWR | os.O_NOFOLLOW)) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return True
@@ -83,10 +83,10 @@ def lock(workdir: Path) -> Iterator[None]:
 
     A lock of the kernel (flock) and not the file's mere existence, as the kernel lets go of it
     however the process ends, so that no SIGKILL leaves a run barred. Over NFS 4 it holds between
-    hosts too. A program that is started by this one does not inherit it.
+    hosts too. A program that is started by this one does not inherit it, as Python opens files.
     """
     # A link under that name is not followed: what it points to would be written over.
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
     with open(os.open(workdir / "lock", flags, 0o666), "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,7 +18,7 @@ def main() -> None:
     given = dict(argument.split("=", 1) for argument in sys.argv[2:])
     workdir, lr = Path(given["--workdir"]), float(given["--config.optim.lr"])
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / "config.json").write_text(json.dumps({"steps": STEPS}))
+    (workdir / "config.json").write_text(json.dumps({"family": "vae", "steps": STEPS}))
     checkpoint, log = workdir / "checkpoints" / "step", workdir / "metrics.jsonl"
     checkpoint.parent.mkdir(exist_ok=True)
     start = int(checkpoint.read_text()) if checkpoint.exists() else 0

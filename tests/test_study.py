@@ -79,7 +79,7 @@ def test_a_process_waits_for_one_that_saves_before_it_goes(tmp_path):
 def make_run(folder, name, overrides, rows, error=None):
     workdir = folder / "runs" / name
     study.write_overrides(workdir, overrides)
-    (workdir / "config.json").write_text('{"steps": 10}')
+    (workdir / "config.json").write_text('{"family": "vae", "steps": 10}')
     (workdir / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     if error:
         (workdir / study.ERROR).write_text(error)
@@ -117,6 +117,9 @@ def test_another_study_is_refused(tmp_path):
     study._claim(tmp_path, {"config": "a"})
     with pytest.raises(UserError, match="holds another study"):
         study._claim(tmp_path, {"config": "b"})
+    (tmp_path / "study.json").write_text("{")
+    with pytest.raises(UserError, match=r"study.json is damaged"):
+        study._claim(tmp_path, {"config": "a"})
 
 
 def test_a_share_of_a_gpu_is_a_share_of_its_memory():

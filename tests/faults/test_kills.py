@@ -118,8 +118,10 @@ class Moments:
 def drill(folder, steps, plan):
     """Kills a run again and again, by a plan of (signal, moment), and then lets it end.
 
-    Each restart must go on from the newest checkpoint that there is, and the last one end where
-    a run without kills does.
+    Each restart must go on from the newest checkpoint that there is.
+
+    Returns:
+      The workdirs of a run without kills and of the one with them.
     """
     arguments = (*LONG, f"--config.steps={steps}")
     assert experiment.train(load(arguments), folder / "whole")
@@ -144,19 +146,29 @@ def drill(folder, steps, plan):
     start = newest(workdir)
     done = cli.launch("train", *arguments, f"--workdir={workdir}")
     assert f", from step {start:,}\n" in done.stdout
-    cli.assert_same_checkpoint(folder / "whole", workdir, steps)
-    assert not list(workdir.rglob("*tmp*"))
-    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    assert [r["step"] for r in rows if "loss/vae" in r] == list(range(10, steps + 1, 10))
     print(f"{len(plan)} kills, of which {halves} left a half-written checkpoint")
+    return folder / "whole", workdir
+
+
+def logged(workdir):
+    """Steps of the log's rows, each of which must be whole."""
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [row["step"] for row in rows if "loss/vae" in row]
 
 
 def test_killed_and_resumed(tmp_path):
     plan = [(signal.SIGKILL, "writing"), (signal.SIGTERM, "training"), (signal.SIGINT, "training")]
-    drill(tmp_path, 600, plan)
+    whole, workdir = drill(tmp_path, 600, plan)
+    cli.assert_same_checkpoint(whole, workdir, 600)
+    assert logged(workdir) == logged(whole) == list(range(10, 601, 10))
+    assert not list(workdir.rglob("*tmp*"))
 
 
 @pytest.mark.long
 def test_killed_20_times_and_resumed(tmp_path):
     moments = ["starting", "training", "writing", "training", "writing"] * 4
-    drill(tmp_path, 2_000, [(signal.SIGKILL, moment) for moment in moments])
+    plan = [(signal.SIGKILL, moment) for moment in moments]
+    whole, workdir = drill(tmp_path, 2_000, plan)
+    cli.assert_same_checkpoint(whole, workdir, 2_000)
+    assert logged(workdir) == logged(whole) == list(range(10, 2_001, 10))
+    assert not list(workdir.rglob("*tmp*"))

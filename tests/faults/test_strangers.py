@@ -1,6 +1,7 @@
 """A workdir or a data file from a stranger: it is read, and nothing in it is run or followed."""
 
 import ast
+import contextlib
 import gzip
 import html as html_lib
 import io
@@ -268,30 +269,36 @@ def header(*shape):
     return struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape)
 
 
+@contextlib.contextmanager
+def little_memory():
+    """Within it no more than 10 MiB may be taken at once."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * 2**20
+
+
 def test_a_huge_idx_header_allocates_nothing(tmp_path):
     (tmp_path / "train-images-idx3-ubyte").write_bytes(header(2**31, 28, 28) + bytes(100))
     with pytest.raises(UserError, match="which is not between 1 and"):
         idx.read_images(tmp_path, "train")
     # Within the limit, but not there.
     (tmp_path / "train-images-idx3-ubyte").write_bytes(header(2**19, 28, 28) + bytes(100))
-    tracemalloc.start()
-    with pytest.raises(UserError, match="is truncated: its header says 524288x28x28 bytes"):
+    error = "is truncated: its header says 524288x28x28 bytes"
+    with little_memory(), pytest.raises(UserError, match=error):
         idx.read_images(tmp_path, "train")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 10 * 2**20
 
 
 def test_a_compressed_idx_bomb_is_not_unpacked(tmp_path):
     # 64 MiB of zeros behind a header of 5 small pictures.
     bomb = gzip.compress(header(5, 4, 3) + bytes(2**26), 6)
     (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(bomb)
-    tracemalloc.start()
-    with pytest.raises(UserError, match="is damaged: its header says 5x4x3 bytes and more follow"):
+    error = "is damaged: its header says 5x4x3 bytes and more follow"
+    with little_memory(), pytest.raises(UserError, match=error):
         idx.read_images(tmp_path, "train")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 10 * 2**20
 
 
 def test_an_error_is_one_line_whatever_it_quotes(capsys):

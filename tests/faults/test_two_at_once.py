@@ -78,9 +78,13 @@ def test_of_many_claims_at_once_one_is_granted(small, tmp_path):
 
 def test_a_program_that_it_started_does_not_keep_the_lock(small, tmp_path):
     with workdir_lib.claim(small, tmp_path):
-        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    with workdir_lib.claim(small, tmp_path):
-        pass
+        # What is open here and may be inherited is open there.
+        child = subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False
+        )
+        assert not workdir_lib.is_free(tmp_path)
+    assert child.poll() is None
+    assert workdir_lib.is_free(tmp_path)
     child.communicate(b"\n")
 
 
