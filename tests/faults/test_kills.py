@@ -168,7 +168,7 @@ def test_killed_and_resumed(tmp_path):
 def test_killed_20_times_and_resumed(tmp_path):
     moments = ["starting", "training", "writing", "training", "writing"] * 4
     plan = [(signal.SIGKILL, moment) for moment in moments]
-    whole, workdir = drill(tmp_path, 2_000, plan)
-    cli.assert_same_checkpoint(whole, workdir, 2_000)
-    assert logged(workdir) == logged(whole) == list(range(10, 2_001, 10))
+    whole, workdir = drill(tmp_path, 10_000, plan)
+    cli.assert_same_checkpoint(whole, workdir, 10_000)
+    assert logged(workdir) == logged(whole) == list(range(10, 10_001, 10))
     assert not list(workdir.rglob("*tmp*"))
