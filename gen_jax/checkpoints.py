@@ -1,16 +1,18 @@
 """Checkpoints: orbax behind one small class."""
 
 import json
+import logging
 import math
+import re
 import shutil
 import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import absl.logging
 import jax
 import numpy as np
-from absl import logging
 
 from gen_jax import files
 from gen_jax.errors import UserError
@@ -19,8 +21,10 @@ from gen_jax.state import State
 _SEAL = "crc32.json"
 _TEN_YEARS = 10 * 365 * 24 * 3600
 
-# Orbax tells of every file, and of every error at length, which `_write` tells in one line.
-logging.set_verbosity(logging.FATAL)
+# Orbax tells of every file, and of every error at length, which `_write` tells in one line; and
+# asyncio of every further file that failed with the first, which nobody asks for any more.
+absl.logging.set_verbosity(absl.logging.FATAL)
+logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 
 
 def _quiet(unraisable, usual=sys.unraisablehook) -> None:
@@ -192,8 +196,10 @@ class Checkpoints:
             action()
         except Exception as error:  # OSError, or what the storage library makes of it
             self._manager = None
-            # The system's own word is the last, after long names of files.
-            reason = " ".join(str(error).split())[-200:]
+            # The system's own word is the last, after long names of files, but for the library's
+            # arguments in JSON.
+            reason = re.sub(r"\[tensorstore_spec='.*?(?<!\\)'\]", "", str(error))
+            reason = " ".join(reason.split())[-200:]
             raise UserError(
                 f"cannot write a checkpoint to {self.directory} ({reason}); make room or choose "
                 f"another --workdir; {self._newest()}"

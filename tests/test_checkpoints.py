@@ -1,5 +1,7 @@
 """Checkpoints: what is saved comes back, and damage is seen."""
 
+import asyncio
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -110,12 +112,37 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     assert "\n" not in str(e.value)
 
 
-def test_the_cause_of_an_error_is_told_however_long_its_message(tmp_path):
+@pytest.mark.parametrize(
+    "message",
+    [
+        f"{'/long/name' * 50}: no space",
+        # The library's arguments may come last.
+        rf"""/name: no space [tensorstore_spec='{{\"path\":\"[\'bias\']/\",{"0" * 500}}}']""",
+    ],
+    ids=["name", "arguments"],
+)
+def test_the_cause_of_an_error_is_told_however_long_its_message(tmp_path, message):
     def fail():
-        raise OSError(f"{'/long/name' * 50}: no space")
+        raise OSError(message)
 
-    with pytest.raises(UserError, match=r": no space\); make room"):
+    with pytest.raises(UserError, match=r": no space ?\); make room"):
         Checkpoints(tmp_path)._write(fail)
+
+
+def test_files_that_fail_after_the_first_are_not_told_of(caplog):
+    """Orbax writes each in a task of its own, and forgets the others when one fails."""
+
+    async def fail():
+        raise OSError("no space")
+
+    async def forget():
+        tasks = [asyncio.ensure_future(fail()) for _ in range(3)]
+        await asyncio.sleep(0)
+        await asyncio.gather(*tasks[:1], return_exceptions=True)
+
+    asyncio.run(forget())
+    gc.collect()
+    assert not caplog.records
 
 
 def test_a_full_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch):
