@@ -55,7 +55,7 @@ def _rate(row: Mapping[str, float]) -> str | None:
         return None
     return (
         f"posterior collapse: the rate is {row['rate']:.3f} nats, so the latents tell nothing of "
-        "the data; try --config.model.beta_warmup_steps, a lower model.beta or "
+        "the data; try --config.model.beta_warmup_steps, a lower model.beta or, in the family vae, "
         "--config.model.regularizer=free_bits"
     )
 
