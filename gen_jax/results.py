@@ -122,7 +122,8 @@ def render(folder: Path) -> str:
         "Written by `python -m gen_jax.results` from `results/`. A figure is the mean over `n`",
         "test examples or samples ± its standard error; with several seeds it is their mean ± the",
         "standard error over them, and the worst of them stands beside it. Difference is measured",
-        "minus reference.",
+        "minus reference. Time is the wall clock of training, other work beside it and pauses",
+        "included: an upper bound.",
     ]
     for path in sorted(folder.glob("*.json")):
         lines += ["", f"## {path.stem}", ""]
