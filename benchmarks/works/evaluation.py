@@ -126,7 +126,7 @@ def _sampling_torch() -> Runner:
     from benchmarks.works import gan
 
     pytorch.setup()
-    generator = gan.torch_networks()[0].to(pytorch.device()).eval()
+    generator = gan.torch_networks("dcgan")[0].to(pytorch.device()).eval()
 
     @torch.no_grad()
     def step():

@@ -1,17 +1,29 @@
-"""GANs of 32x32 colour images: DCGAN networks, without and with second-order gradients."""
+"""GANs of images: DCGAN networks, without and with second-order gradients."""
 
+import dataclasses
 import functools
+from itertools import pairwise
 
 from benchmarks.work import Runner, Work
 
 STEPS = 4  # of one time of the work
 BATCH = 64
-WIDTHS = (64, 128, 256)
-# loss, penalty, its weight, discriminator updates in a step
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    loss: str
+    penalty: str
+    penalty_weight: float
+    shape: tuple[int, int, int] = (32, 32, 3)
+    widths: tuple[int, ...] = (64, 128, 256)
+
+
 RECIPES = {
-    "dcgan": ("non_saturating", "none", 0.0, 1),
-    "wgan_gp": ("wasserstein", "wgan_gp", 10.0, 1),
-    "r1_r2": ("relativistic", "r1_r2", 1.0, 1),
+    "dcgan": Recipe("non_saturating", "none", 0.0),
+    "dcgan_28": Recipe("non_saturating", "none", 0.0, (28, 28, 1), (64, 128)),
+    "wgan_gp": Recipe("wasserstein", "wgan_gp", 10.0),
+    "r1_r2": Recipe("relativistic", "r1_r2", 1.0),
 }
 
 
@@ -19,19 +31,18 @@ def experiment(recipe: str):
     from benchmarks import training
     from gen_jax.data.spec import DataSpec
 
-    loss, penalty, weight, updates = RECIPES[recipe]
+    r = RECIPES[recipe]
     return training.build(
         "gan",
-        DataSpec("bytes", (32, 32, 3), levels=256),
+        DataSpec("bytes", r.shape, levels=256),
         batch_size=BATCH,
         steps_per_dispatch=STEPS,
-        model__generator_widths=WIDTHS,
-        model__discriminator_widths=WIDTHS,
+        model__generator_widths=r.widths,
+        model__discriminator_widths=r.widths,
         model__generator_norm="batch",
-        model__loss=loss,
-        model__penalty=penalty,
-        model__penalty_weight=(weight, weight),
-        model__discriminator_updates=updates,
+        model__loss=r.loss,
+        model__penalty=r.penalty,
+        model__penalty_weight=(r.penalty_weight, r.penalty_weight),
     )
 
 
@@ -47,21 +58,23 @@ def _cost(recipe: str) -> tuple[float, float]:
     return training.work_cost(experiment(recipe))
 
 
-def torch_networks():
+def torch_networks(recipe: str):
     from torch import nn
 
+    (size, _, channels), widths = RECIPES[recipe].shape, RECIPES[recipe].widths
+    least = size >> len(widths)
+    features = widths[-1] * least**2
+    up, down = [], []
+    for before, after in pairwise(widths[::-1]):
+        up += [nn.ConvTranspose2d(before, after, 4, 2, 1), nn.BatchNorm2d(after), nn.ReLU()]
+    for before, after in pairwise((channels, *widths)):
+        down += [nn.Conv2d(before, after, 4, 2, 1), nn.LeakyReLU(0.2)]
     generator = nn.Sequential(
-        *(nn.Linear(64, 256 * 16), nn.Unflatten(1, (256, 4, 4)), nn.BatchNorm2d(256), nn.ReLU()),
-        *(nn.ConvTranspose2d(256, 128, 4, 2, 1), nn.BatchNorm2d(128), nn.ReLU()),
-        *(nn.ConvTranspose2d(128, 64, 4, 2, 1), nn.BatchNorm2d(64), nn.ReLU()),
-        *(nn.ConvTranspose2d(64, 3, 4, 2, 1), nn.Tanh()),
+        *(nn.Linear(64, features), nn.Unflatten(1, (widths[-1], least, least))),
+        *(nn.BatchNorm2d(widths[-1]), nn.ReLU(), *up),
+        *(nn.ConvTranspose2d(widths[0], channels, 4, 2, 1), nn.Tanh()),
     )
-    discriminator = nn.Sequential(
-        *(nn.Conv2d(3, 64, 4, 2, 1), nn.LeakyReLU(0.2)),
-        *(nn.Conv2d(64, 128, 4, 2, 1), nn.LeakyReLU(0.2)),
-        *(nn.Conv2d(128, 256, 4, 2, 1), nn.LeakyReLU(0.2)),
-        *(nn.Flatten(), nn.Linear(256 * 16, 1)),
-    )
+    discriminator = nn.Sequential(*down, nn.Flatten(), nn.Linear(features, 1))
     return generator, discriminator
 
 
@@ -73,12 +86,12 @@ def _torch_runner(recipe: str, compiled: bool = False) -> Runner:
     from benchmarks import pytorch, training
 
     pytorch.setup()
-    loss, penalty, weight, updates = RECIPES[recipe]
-    generator, discriminator = (part.to(pytorch.device()) for part in torch_networks())
+    r = RECIPES[recipe]
+    generator, discriminator = (part.to(pytorch.device()) for part in torch_networks(recipe))
     adam = functools.partial(torch.optim.Adam, lr=1e-3)
     players = {"generator": generator, "discriminator": discriminator}
     optimizers = {name: adam(network.parameters()) for name, network in players.items()}
-    data = pytorch.images(training.images((32, 32, 3)))
+    data = pytorch.images(training.images(r.shape))
     losses = {
         # discriminator's loss, generator's loss
         "non_saturating": (
@@ -93,14 +106,14 @@ def _torch_runner(recipe: str, compiled: bool = False) -> Runner:
             lambda real, fake: softplus(fake - real).mean(),
             lambda real, fake: softplus(real - fake).mean(),
         ),
-    }[loss]
+    }[r.loss]
 
     def squares(x):
         (gradient,) = torch.autograd.grad(discriminator(x).sum(), x, create_graph=True)
         return gradient.square().sum((1, 2, 3))
 
     def penalty_of(real, fake):
-        if penalty == "wgan_gp":
+        if r.penalty == "wgan_gp":
             part = torch.rand(len(real), 1, 1, 1, device=real.device)
             between = (part * real + (1 - part) * fake).requires_grad_()
             return ((squares(between) + 1e-12).sqrt() - 1).square().mean()
@@ -113,13 +126,13 @@ def _torch_runner(recipe: str, compiled: bool = False) -> Runner:
     def discriminator_loss(real, z):
         fake = generator(z).detach()
         value = losses[0](discriminator(real), discriminator(fake))
-        return value + weight * penalty_of(real, fake) if weight else value
+        return value + r.penalty_weight * penalty_of(real, fake) if r.penalty_weight else value
 
     def generator_loss(real, z):
-        of_real = discriminator(real) if loss == "relativistic" else None
+        of_real = discriminator(real) if r.loss == "relativistic" else None
         return losses[1](of_real, discriminator(generator(z)))
 
-    turns = [("discriminator", discriminator_loss)] * updates + [("generator", generator_loss)]
+    turns = [("discriminator", discriminator_loss), ("generator", generator_loss)]
     if compiled:
         turns = [(name, pytorch.compiled(function)) for name, function in turns]
 
@@ -139,7 +152,7 @@ def _work(recipe: str) -> Work:
         "pytorch": functools.partial(_torch_runner, recipe),
     }
     # torch.compile does not take second-order gradients.
-    if RECIPES[recipe][1] == "none":
+    if RECIPES[recipe].penalty == "none":
         contestants["pytorch_compiled"] = functools.partial(_torch_runner, recipe, compiled=True)
     return Work(recipe, f"{STEPS} steps", contestants, functools.partial(_cost, recipe))
 

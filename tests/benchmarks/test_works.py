@@ -26,9 +26,11 @@ def test_vaes_are_of_one_size(network):
     assert ours == torch_parameters(*vae.torch_networks(network))
 
 
-def test_gans_are_of_one_size():
+@pytest.mark.parametrize("recipe", ["dcgan", "dcgan_28"])
+def test_gans_are_of_one_size(recipe):
     pytest.importorskip("torch")
-    assert parameters(gan.experiment("dcgan")) == torch_parameters(*gan.torch_networks())
+    ours = parameters(gan.experiment(recipe))
+    assert ours == torch_parameters(*gan.torch_networks(recipe))
 
 
 def test_judges_are_of_one_size():
