@@ -183,7 +183,7 @@ def _train(experiment: Experiment, workdir: Path) -> bool:
     data, values = parallel.replicated((batches.data, experiment.replica_values))
     train_steps = experiment.compile()
 
-    # 3. The loop. The host sees numbers at log steps only; in between the devices run ahead.
+    # 3. The loop. The host sees numbers at log steps only; in between it is a dispatch ahead.
     tracked = trackers.start(config.trackers, workdir, config, step) if main else ()
     writer = MetricsWriter(workdir, step, tracked, enabled=main)
     agree = parallel.agreement()
@@ -323,6 +323,13 @@ class _Window:
         self._seconds, self._started = 0.0, time.perf_counter()
 
     def add(self, metrics: dict) -> None:
+        """Takes a dispatch's metrics, and waits for the dispatch before it.
+
+        So the devices have the next to do, and a signal waits for two dispatches at most and not
+        for all that the host could send until the next log step.
+        """
+        if self._on_device:
+            jax.block_until_ready(self._on_device[-1])
         self._on_device.append(metrics)
 
     def check(self, step: int) -> None:

@@ -172,3 +172,19 @@ def test_killed_20_times_and_resumed(tmp_path):
     cli.assert_same_checkpoint(whole, workdir, 10_000)
     assert logged(workdir) == logged(whole) == list(range(10, 10_001, 10))
     assert not list(workdir.rglob("*tmp*"))
+
+
+def test_the_host_is_one_dispatch_ahead_and_no_more():
+    """Or a signal would wait for all the dispatches until the next log step."""
+
+    class Metric:
+        waited = False
+
+        def block_until_ready(self):
+            self.waited = True
+            return self
+
+    window, metrics = experiment._Window(0, 1), [Metric() for _ in range(3)]
+    for count, metric in enumerate(metrics, 1):
+        window.add({"loss/vae": metric})
+        assert [m.waited for m in metrics[:count]] == [True] * (count - 1) + [False]
