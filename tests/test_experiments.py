@@ -96,6 +96,14 @@ def test_every_variant_can_be_built(name, data):
     assert set(state.params) == {network for turn in built.family.turns for network in turn}
 
 
+def test_one_row_serves_both_names_of_a_cell():
+    one, other = (
+        config_lib.flatten(config_lib.load_file(str(FOLDER / name)))
+        for name in ("vae_mnist.py", "vae_iwae_mnist.py:vae1")
+    )
+    assert {key for key in one | other if one.get(key) != other.get(key)} == {"experiment"}
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_docstring_has_the_command(name):
     text = Path(cli.ROOT / "experiments" / name).read_text()
