@@ -120,6 +120,7 @@ def shrink(config: ConfigDict) -> None:
     config.eval.batch_size = config.eval.num_examples = 32
     config.eval.importance_samples = config.eval.ais_steps = 16
     config.eval.amortization_steps = 16
+    config.eval.fitted_components = min(config.eval.fitted_components, 1)
     config.eval.num_samples = config.eval.mode_samples = 64
 
 
@@ -135,8 +136,11 @@ def experiment(family: str, variants: Sequence[str] = ()) -> Callable:
             words = [word for word in argument.split(",") if word]
             chosen = [word for word in words if word != "smoke"]
             if len(chosen) > 1 or any(word not in variants for word in chosen):
-                valid = ", ".join([*variants, "smoke"])
-                raise UserError(f"unknown config argument {argument!r}; valid are: {valid}")
+                wrong = next((word for word in chosen if word not in variants), argument)
+                close = difflib.get_close_matches(wrong, variants, 3)
+                valid = f"valid are: {', '.join([*variants, 'smoke'])}"
+                hint = f"did you mean {' or '.join(close)}?" if close else valid
+                raise UserError(f"unknown config argument {argument!r}; {hint}")
             config = default_config(family)
             build(config, chosen[0] if chosen else "")
             if "smoke" in words:
@@ -175,7 +179,9 @@ def load_sweep(path_and_argument: str) -> Sweep:
 
 def _module(path: str) -> ModuleType:
     if not Path(path).is_file():
-        folder = Path(path).parent
+        # A bare name is one of the project's own.
+        given = Path(path).parent
+        folder = Path("experiments") if given == Path() else given
         names = [str(file) for file in sorted(folder.glob("*.py"))]
         close = difflib.get_close_matches(path, names, 1)
         hint = f"did you mean {close[0]}?" if close else f"valid are: {', '.join(names) or 'none'}"

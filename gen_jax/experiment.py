@@ -136,6 +136,7 @@ def build(config: ConfigDict) -> Experiment:
     evaluation.check_names([*config.eval.validation_metrics, *config.eval.metrics])
     dataset = sources.load(config.data)
     family = families.build(config.family, config.model, dataset.spec)
+    evaluation.check(family, config.eval.validation_metrics, "eval.validation_metrics")
     networks = {name for turn in family.turns for name in turn}
     optimizers.check_sections(config.optim, networks)
     optimizer = {n: optimizers.make(config.optim, config.steps, n) for n in sorted(networks)}
@@ -273,6 +274,7 @@ def evaluate(
     Without `replica` all of a run's replicas are measured: a figure is then their mean.
     """
     experiment, state = restore(config, workdir, replica or 0)
+    evaluation.check(fitted_prior.family(experiment.family, config.eval), names)
     chosen = range(config.num_replicas) if replica is None else [replica]
     subjects = [experiment.trained_subject(state, r) for r in chosen]
     each = [

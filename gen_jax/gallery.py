@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import special
 
-from gen_jax import pictures
+from gen_jax import families, pictures
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import fixed_keys
 from gen_jax.evaluation import Subject
@@ -16,7 +16,7 @@ from gen_jax.workdir import samples_folder
 
 def sample_picture(subject: Subject, dataset: Dataset, num: int = 64) -> np.ndarray | None:
     """A picture of samples, uint8 [H, W, 3]; None for data that have no picture."""
-    if not isinstance(subject.family, Sampler):
+    if not families.has(subject.family, Sampler):
         return None
     spec, classes = subject.spec, subject.family.num_classes
     if spec.is_image:
@@ -31,7 +31,7 @@ def sample_picture(subject: Subject, dataset: Dataset, num: int = 64) -> np.ndar
 def write(subject: Subject, dataset: Dataset, split: str, workdir: Path) -> list[Path]:
     """All pictures that suit the model, made from examples of `split`."""
     drawn = {}
-    if isinstance(subject.family, Autoencoder) and subject.spec.is_image:
+    if families.has(subject.family, Autoencoder) and subject.spec.is_image:
         index = np.arange(min(32, len(dataset.splits[split])))
         stored = dataset.splits[split].gather(index)
         x = subject.spec.prepare(jnp.asarray(stored["x"]), fixed_keys(split, index))
@@ -71,7 +71,10 @@ def _interpolation(subject: Subject, batch: dict, rows: int = 4, steps: int = 10
 
 
 def _latent_map(subject: Subject, size: int = 20) -> np.ndarray:
-    """Decoded quantiles of the prior: cells of equal probability (Kingma and Welling, fig. 4)."""
+    """Decoded quantiles of N(0, I): cells of equal probability (Kingma and Welling 2014, fig. 4).
+
+    Of the label 0 where the decoder is given one.
+    """
     quantiles = special.ndtri((np.arange(size) + 0.5) / size)
     z = np.stack(np.meshgrid(quantiles, quantiles[::-1]), -1).reshape(-1, 2)
     decoded = subject.decode(jnp.float32(z))

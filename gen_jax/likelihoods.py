@@ -258,6 +258,11 @@ class DiscretizedLogisticMixture(_Bins):
         return self._round(mean + temperature * jnp.exp(log_scale) * noise)
 
 
+# Below it a continuous Bernoulli's normaliser and mean are their series, whose next terms are under
+# 1e-7 there; above it the closed forms lose few digits.
+_SMALL_RATE = 0.3
+
+
 @dataclasses.dataclass(frozen=True)
 class ContinuousBernoulli:
     """x in [0, 1] with a density that rises or falls exponentially; one parameter, its rate.
@@ -271,17 +276,20 @@ class ContinuousBernoulli:
 
     def log_prob(self, params: jax.Array, x: jax.Array) -> jax.Array:
         rate = params[..., 0].astype(jnp.float32)
-        size = jnp.maximum(jnp.abs(rate), 1e-2)
-        # ln((e^r - 1) / r) = r / 2 + ln(sinh(r / 2) / (r / 2)), the latter even and r^2 / 24 at 0.
-        even = size / 2 + jnp.log1p(-jnp.exp(-size)) - jnp.log(size)
-        even = jnp.where(jnp.abs(rate) < 1e-2, jnp.square(rate) / 24, even)
+        size = jnp.maximum(jnp.abs(rate), _SMALL_RATE)
+        # ln((e^r - 1) / r) = r / 2 + ln(sinh(r / 2) / (r / 2)). The latter is even, and cancels
+        # where r is small: there it is its series.
+        even = size / 2 + jnp.log(-jnp.expm1(-size)) - jnp.log(size)
+        r2 = jnp.square(rate)
+        even = jnp.where(jnp.abs(rate) < _SMALL_RATE, r2 / 24 - r2 * r2 / 2880, even)
         return _sum_dims(rate * (x - 0.5) - even, self.shape)
 
     def mean(self, params: jax.Array) -> jax.Array:
         rate = params[..., 0].astype(jnp.float32)
-        size = jnp.maximum(jnp.abs(rate), 1e-2)
-        odd = 1 / -jnp.expm1(-size) - 1 / size - 0.5  # of |r|; r / 12 at 0
-        return 0.5 + jnp.where(jnp.abs(rate) < 1e-2, rate / 12, jnp.sign(rate) * odd)
+        size = jnp.maximum(jnp.abs(rate), _SMALL_RATE)
+        odd = 1 / -jnp.expm1(-size) - 1 / size - 0.5  # of |r|
+        series = rate / 12 - rate**3 / 720
+        return 0.5 + jnp.where(jnp.abs(rate) < _SMALL_RATE, series, jnp.sign(rate) * odd)
 
     def sample(self, params, keys, temperature=1.0):
         rate = params[..., 0].astype(jnp.float32) / jnp.maximum(temperature, 1e-6)
@@ -352,7 +360,11 @@ def make(name: str, spec: DataSpec, **options: Any) -> Likelihood:
     """
     names = _NAMES[spec.kind]
     if name not in names:
-        raise UserError(f"likelihood {name!r}: {spec.kind} data has {', '.join(names)}")
+        raise UserError(
+            f"likelihood {name!r} is not of {spec.kind} data, which have {', '.join(names)}; use "
+            f"--config.model.likelihood={names[0]}, or another --config.data.preprocess "
+            "(dynamic_binarization, bytes or uniform_dequantization)"
+        )
     valid = _OPTIONS.get(name, ())
     for option in options:
         if option not in valid:

@@ -1,6 +1,7 @@
 """A trained run, for notebooks and for the command line: `gen_jax.load("W")`."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -43,10 +44,15 @@ class Run:
     ) -> np.ndarray:
         """`num` samples [num, *shape] in model units; `label` for a class-conditional model.
 
+        Of a model with a likelihood they are means of p(x|z), and so between the values of the
+        data.
+
         Raises:
-          UserError: if the model does not sample, or has no such label.
+          UserError: if the model does not sample, or has no such label or temperature.
         """
         family = families.require(self.subject.family, Sampler, "sample")
+        if not 0 <= temperature < math.inf:
+            raise UserError(f"temperature={temperature} must be a number from 0 up")
         if label is not None and not family.num_classes:
             raise UserError("this model is not class-conditional; leave out the label")
         if label is not None and not 0 <= label < family.num_classes:
@@ -61,12 +67,16 @@ class Run:
 
         Args:
           x: [N, *shape] in model units. For real data it is the log of a density.
-          label: [N], for a class-conditional model.
+          label: [N], for a class-conditional model, whose log p(x|y) it is.
           num_samples: importance samples; the config's number by default.
+
+        Raises:
+          UserError: for x that no data of this run could be, or a label that is missing.
         """
         families.require(self.subject.family, ImportanceWeighted, "log_prob")
         settings = self.experiment.config.eval
         examples = self._examples(x, label)
+        self.spec.check(examples.arrays()["x"])
         # As real numbers x is taken as it is: neither binarised nor dequantised again.
         subject = dataclasses.replace(self.subject, spec=DataSpec("real", self.spec.shape))
         num_samples = num_samples or settings.importance_samples
@@ -74,7 +84,11 @@ class Run:
         return likelihood.importance_terms(subject, examples, whole, num_samples)["bound"]
 
     def encode(self, x: np.ndarray, label: np.ndarray | None = None) -> Posterior:
-        """q(z|x) of images in model units: mean and log variance, each [N, latent_dim]."""
+        """q(z|x) of images in model units: mean and log variance, each [N, latent_dim].
+
+        Raises:
+          UserError: for x of another shape, or a label that is missing.
+        """
         batch = self._examples(x, label).arrays()
         posterior = self.subject.encode(batch | {"x": jnp.float32(batch["x"])})
         return Posterior(*(np.asarray(part) for part in posterior))
@@ -97,7 +111,16 @@ class Run:
                 f"x has shape {list(x.shape)}; this run's data are [N, "
                 f"{', '.join(map(str, self.spec.shape))}]"
             )
+        classes = getattr(self.subject.family, "num_classes", 0)
+        if label is None and classes:
+            raise UserError(
+                f"this model is given the label; give one of each x, 0 to {classes - 1}"
+            )
         label = np.zeros(len(x), np.int32) if label is None else np.asarray(label, np.int32)
+        if label.shape != (len(x),):
+            raise UserError(f"label has shape {list(label.shape)}; give one of each x, [{len(x)}]")
+        if classes and not ((label >= 0) & (label < classes)).all():
+            raise UserError(f"there are labels beyond 0 to {classes - 1}")
         return ArrayExamples("given", x, label)
 
 

@@ -54,12 +54,18 @@ CASES = {
     ),
     "steps": (["--config.steps=0"], r"steps=0 must be at least 1"),
     "unknown activation": (["--config.model.activation=x"], r"valid are: tanh, relu"),
-    "unknown likelihood": (["--config.model.likelihood=x"], r"'x': bytes data has categorical"),
+    "unknown likelihood": (
+        ["--config.model.likelihood=x"],
+        r"'x' is not of bytes data.*likelihood=categorical",
+    ),
     "unknown optimiser": (["--config.optim.name=x"], r"valid are: adam, sgd"),
     "unknown metric": (["--config.eval.metrics=('fidd',)"], r"'fidd'; valid are: elbo"),
     "unknown tracker": (["--config.trackers=('tensorbord',)"], r"'tensorbord'; valid are: tensorb"),
     "unknown flag": (["--stepz=3"], r"unknown argument --stepz=3"),
-    "unlike the data": (["--config.model.likelihood=bernoulli"], r"bytes data has categorical"),
+    "unlike the data": (
+        ["--config.model.likelihood=bernoulli"],
+        r"'bernoulli' is not of bytes data, which have categorical",
+    ),
 }
 
 
@@ -131,6 +137,7 @@ def test_damaged_config(launch, trained, tmp_path):
         (["evaluate", "--replica=3"], r"no replica 3; this run has 0 to 0"),
         (["evaluate", "--config.optim.lr=3"], r"only --config.eval"),
         (["sample", "--num=0"], r"--num=0 must be at least 1"),
+        (["sample", "--temperature=nan"], r"temperature=nan must be a number from 0 up"),
         (["sample", "--label=3"], r"not class-conditional"),
         (["sample", "--config.steps=3"], r"takes the config from the workdir"),
     ],

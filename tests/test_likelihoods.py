@@ -312,3 +312,15 @@ def test_make():
 def test_make_refuses(name, kind, options, message):
     with pytest.raises(UserError, match=message):
         likelihoods.make(name, DataSpec(kind, (4,), levels=17), **options)
+
+
+@pytest.mark.parametrize("rate", [-0.5, -0.29, -0.012, 1e-4, 0.012, 0.1, 0.31, 3.0])
+def test_the_gradient_of_a_continuous_bernoulli(rate):
+    """d ln p / d r = x - E[x], of which E[x] is known."""
+    likelihood = likelihoods.ContinuousBernoulli((1,))
+    x = 0.25
+    run = jax.grad(lambda r: likelihood.log_prob(r.reshape(1, 1, 1), jnp.full((1, 1), x))[0])
+    r = np.float64(np.float32(rate))
+    mean = 1 + 1 / np.expm1(r) - 1 / r if abs(r) > 1e-3 else 0.5 + r / 12
+    assert run(jnp.float32(rate)) == pytest.approx(x - mean, abs=1e-6)
+    assert likelihood.mean(jnp.full((1, 1), rate))[0] == pytest.approx(mean, abs=1e-6)

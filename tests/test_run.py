@@ -12,6 +12,7 @@ from gen_jax import experiment
 from gen_jax.evaluation import alarms
 from gen_jax.logs import read_metrics
 from gen_jax.report import html
+from gen_jax.workdir import read_config
 
 
 def train(workdir, *arguments):
@@ -39,6 +40,8 @@ def test_sample(run):
 
 def test_log_prob_is_a_bound_that_rises_with_samples(run):
     x = (np.random.default_rng(0).random((12, 8, 8, 1)) < 0.5).astype(np.float32)
+    with pytest.raises(gen_jax.UserError, match="integers from 0 to 16"):
+        run.log_prob(x + 0.5)
     one, many = run.log_prob(x, num_samples=1), run.log_prob(x, num_samples=500)
     assert one.shape == (12,) and (many < 0).all()
     assert many.mean() > one.mean()
@@ -124,9 +127,27 @@ def test_conditional_samples_by_label(tmp_path):
     assert (run.sample(2, label=3) != run.sample(2, label=4)).any()
     with pytest.raises(gen_jax.UserError, match="no label 10; valid are 0 to 9"):
         run.sample(2, label=10)
+    x = run.experiment.dataset.splits["test"].gather(np.arange(3))["x"]
+    three, four = (run.log_prob(x, np.full(3, label)) for label in (3, 4))
+    assert (three != four).all()
+    for label, word in (
+        (None, "give one of each x, 0 to 9"),
+        (np.array([0, 1]), r"label has shape \[2\]"),
+        (np.array([0, 1, 10]), "beyond 0 to 9"),
+    ):
+        with pytest.raises(gen_jax.UserError, match=word):
+            run.log_prob(x, label)
 
 
-def test_autoencoder_trains_and_is_refused_what_it_lacks(tmp_path):
+def test_a_metric_that_the_model_lacks_is_refused_before_it_trains(tmp_path):
+    with pytest.raises(
+        gen_jax.UserError, match=r"config\.eval\.validation_metrics: elbo needs log_weights"
+    ):
+        train(tmp_path / "run", "--config.model.autoencoder=True")
+    assert not (tmp_path / "run").exists()
+
+
+def test_autoencoder_trains_and_is_refused_what_it_lacks(tmp_path, monkeypatch):
     train(
         tmp_path,
         "--config.model.autoencoder=True",
@@ -145,6 +166,11 @@ def test_autoencoder_trains_and_is_refused_what_it_lacks(tmp_path):
     path = tmp_path / "config.json"
     path.write_text(path.read_text().replace('"fitted_components": 0', '"fitted_components": 3'))
     assert gen_jax.load(tmp_path).sample(3).shape == (3, 8, 8, 1)
+    # What it lacks is said before the prior is fitted, and of what was trained.
+    with monkeypatch.context() as patched:
+        patched.setattr(experiment.fitted_prior, "fit", None)
+        with pytest.raises(gen_jax.UserError, match="nll needs log_weights, which PlainAuto"):
+            experiment.evaluate(read_config(tmp_path), tmp_path, ("nll",))
     config = json.loads(path.read_text())
     del config["eval"]["fitted_components"]
     path.write_text(json.dumps(config))

@@ -191,8 +191,8 @@ def _spec(name: str, config: ConfigDict, source: Source) -> DataSpec:
     valid = list(IMAGE_PREPROCESSING) if source.levels else ["none"]
     if config.preprocess not in valid:
         raise UserError(
-            f"data.preprocess {config.preprocess!r} does not suit {name}; "
-            f"valid are: {', '.join(valid)}"
+            f"data.preprocess {config.preprocess!r} does not suit {name}; use "
+            f"--config.data.preprocess={' or '.join(valid)}"
         )
     kind, dynamic = IMAGE_PREPROCESSING.get(config.preprocess, ("real", True))
     return DataSpec(

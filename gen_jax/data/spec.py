@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_jax import keys as keys_lib
+from gen_jax.errors import UserError
 
 KINDS = ("binary", "bytes", "real")
 
@@ -75,6 +76,24 @@ class DataSpec:
         if self.kind == "bytes":
             return (y + 1.0) * ((self.levels - 1) / 2.0)
         return (y + 1.0) / 2.0 if self.is_dequantized else y
+
+    def check(self, x: np.ndarray) -> None:
+        """Refuses x [N, *shape] that cannot be data in model units.
+
+        Raises:
+          UserError: saying what the units are.
+        """
+        if self.kind == "binary":
+            fits, units = np.isin(x, (0, 1)), "0 or 1 (binarise them, as x > 0.5)"
+        elif self.kind == "bytes":
+            fits = (x == np.round(x)) & (x >= 0) & (x < self.levels)
+            units = f"integers from 0 to {self.levels - 1}"
+        elif self.is_dequantized:
+            fits, units = (x >= 0) & (x <= 1), f"from 0 to 1: (integer + noise) / {self.levels}"
+        else:
+            fits, units = np.isfinite(x), "finite"
+        if not fits.all():
+            raise UserError(f"x has values that this run's data cannot have, which are {units}")
 
     def to_uint8(self, x) -> np.ndarray:
         """Model units [..., H, W, C] -> uint8 pictures; means are allowed, so x may be between."""

@@ -16,10 +16,12 @@ from gen_jax.evaluation import (
     discriminator,
     fidelity,
     likelihood,
+    needs,
     rate_distortion,
 )
 from gen_jax.evaluation.metric import Metric
 from gen_jax.evaluation.subject import Subject
+from gen_jax.families.base import Family
 
 # name -> `metric(subject, dataset, split, settings) -> {name: Metric}`, where `settings` is the
 # `eval` section of a config. A metric may yield several figures.
@@ -53,7 +55,22 @@ def check_names(names: Sequence[str]) -> None:
     """Refuses metrics that do not exist, before any is computed."""
     unknown = [name for name in names if name not in METRICS]
     if unknown:
+        several = [part.strip() for part in unknown[0].split(",")]
+        if len(several) > 1:
+            raise UserError(
+                f"unknown metric {unknown[0]!r}; several are written as {tuple(several)}"
+            )
         raise UserError(f"unknown metric {unknown[0]!r}; valid are: {', '.join(METRICS)}")
+
+
+def check(family: Family, names: Sequence[str], key: str = "") -> None:
+    """Refuses metrics that need what a family lacks, before any is computed.
+
+    Raises:
+      UserError: naming the config key that asks for it, if given, and the families that have it.
+    """
+    for name in names:
+        needs.check(METRICS[name], family, f"--config.{key}: {name}" if key else name)
 
 
 def evaluate(
@@ -65,6 +82,7 @@ def evaluate(
       UserError: for an unknown name, or a family that lacks what a metric needs.
     """
     check_names(names)
+    check(subject.family, names)
     figures = {}
     for name in names:
         figures |= METRICS[name](subject, dataset, split, settings)

@@ -55,8 +55,8 @@ def _rate(row: Mapping[str, float]) -> str | None:
         return None
     return (
         f"posterior collapse: the rate is {row['rate']:.3f} nats, so the latents tell nothing of "
-        "the data; try --config.model.beta_warmup_steps, a lower model.beta or, in the family vae, "
-        "--config.model.regularizer=free_bits"
+        "the data; try --config.model.beta_warmup_steps, a lower model.beta or, of one layer with "
+        "a standard normal prior, --config.model.regularizer=free_bits --config.model.target=0.1"
     )
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from gen_jax import families
 from gen_jax import keys as keys_lib
 from gen_jax.data.sources import Dataset, Examples
 from gen_jax.evaluation import likelihood
 from gen_jax.evaluation.metric import Metric
+from gen_jax.evaluation.needs import needs
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families import base
 from gen_jax.likelihoods import gaussian_log_prob
@@ -28,6 +28,7 @@ SAMPLES = 10  # of each step
 LEARNING_RATE = 0.05  # at the first step; it falls to 0 along a cosine
 
 
+@needs(base.Annealable, base.Autoencoder, base.ImportanceWeighted)
 def amortization(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
@@ -35,9 +36,10 @@ def amortization(
     examples = dataset.splits[split]
     values = gaps(subject, examples, settings)
     steps, samples = settings.amortization_steps, settings.importance_samples
-    what = f"steps={steps}, samples_per_step={SAMPLES}, importance_samples={samples}"
+    of = likelihood.describe_data(subject, split, values["amortization_gap"])
+    what = f"{of}, steps={steps}, samples_per_step={SAMPLES}, importance_samples={samples}"
     return {
-        name: Metric.mean(each, "nats", "estimate", f"{name}[data={split}:{len(each)}, {what}]")
+        name: Metric.mean(each, "nats", "estimate", f"{name}[{what}]")
         for name, each in values.items()
     }
 
@@ -51,10 +53,8 @@ def gaps(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str
     amortisation gap may be negative: it can be better than q*.
 
     Raises:
-      UserError: if the family lacks what it needs, or has several layers of latents.
+      UserError: if the family has several layers of latents.
     """
-    for ability in (base.Annealable, base.Autoencoder, base.ImportanceWeighted):
-        families.require(subject.family, ability, "amortization")
     static = (settings.amortization_steps, settings.importance_samples)
     return likelihood.per_example(subject, examples, settings, _gaps, *static)
 

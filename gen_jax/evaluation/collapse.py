@@ -16,7 +16,9 @@ from gen_jax.data import synthetic
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
 from gen_jax.evaluation.metric import Metric
+from gen_jax.evaluation.needs import needs
 from gen_jax.evaluation.subject import Subject
+from gen_jax.families import base
 
 # Figures that differ in one of these cannot be compared, so they are no settings.
 PLANE_SAMPLES = 2_500  # of PacGAN's protocol
@@ -28,6 +30,7 @@ CLOSE = 0.01  # fraction of held-out examples that would pass for duplicates of 
 _REPEATS = 1_000  # simulations behind a floor, and orders behind a median
 
 
+@needs(base.Sampler)
 def modes(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
@@ -192,6 +195,7 @@ def expected_modes(probability: np.ndarray, num: int) -> float:
     return float((1 - (1 - probability) ** num).sum())
 
 
+@needs(base.Sampler)
 def ndb(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
     """Number of statistically different bins, NDB/K (Richardson and Weiss 2018, arXiv 1805.12462).
 
@@ -254,6 +258,7 @@ def jensen_shannon(a: np.ndarray, b: np.ndarray) -> float:
     return float((divergence(a, middle) + divergence(b, middle)) / 2)
 
 
+@needs(base.Sampler)
 def birthday(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
@@ -352,6 +357,7 @@ def duplicates(x: np.ndarray, radius: np.ndarray) -> np.ndarray:
     return np.concatenate(found, 1)
 
 
+@needs(base.Sampler)
 def memorization(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:

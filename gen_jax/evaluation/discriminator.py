@@ -5,14 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gen_jax import families
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import fixed_keys
 from gen_jax.evaluation.metric import Metric
+from gen_jax.evaluation.needs import needs
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families import base
 
 
+@needs(base.Adversary, base.Sampler)
 def discriminator(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
@@ -22,7 +23,6 @@ def discriminator(
     cannot tell held-out data from its training data, 1 where it takes them for generated
     (Karras et al. 2020, arXiv 2006.06676, equation 1).
     """
-    family = families.require(subject.family, base.Adversary, "discriminator")
     num = min(len(dataset.splits[split]), len(dataset.splits["train"]), settings.num_samples)
     batches = {
         "train": _batch(dataset, "train", num),
@@ -31,7 +31,7 @@ def discriminator(
     label = batches["held_out"]["label"]
     x = jnp.asarray(subject.sample(num, np.asarray(label) if subject.family.num_classes else None))
     batches["fake"] = {"x": x, "label": label}
-    discriminate = jax.jit(family.discriminate)
+    discriminate = jax.jit(subject.family.discriminate)
     figures = {}
     for name, batch in batches.items():
         logits = np.asarray(discriminate(subject.params, subject.extra, batch))

@@ -9,13 +9,13 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy import special
 
-from gen_jax import families
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
 from gen_jax.evaluation import features as features_lib
 from gen_jax.evaluation import judges
 from gen_jax.evaluation.features import SEED, FeatureNet, Seen, Sets
 from gen_jax.evaluation.metric import Metric
+from gen_jax.evaluation.needs import needs
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families import base
 from gen_jax.nn.classifier import ConvClassifier
@@ -171,6 +171,7 @@ def _squared_radii(x: np.ndarray, k: int, block: int) -> np.ndarray:
 # Metrics: `metric(subject, dataset, split, settings) -> {name: Metric}`
 
 
+@needs(base.Sampler)
 def fid(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
     """Fréchet distance of the samples to the split, and its floor."""
     sets = features_lib.compare(subject, dataset, split, settings)
@@ -181,6 +182,7 @@ def fid(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) ->
     return _with_floor(value, sets, split, "distance")
 
 
+@needs(base.Sampler)
 def kid(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
     """Kernel distance of the samples to the split, and its floor."""
     sets = features_lib.compare(subject, dataset, split, settings)
@@ -191,6 +193,7 @@ def kid(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) ->
     return _with_floor(value, sets, split, "distance", subsets=f"{KID_SUBSETS}x{KID_SIZE}")
 
 
+@needs(base.Sampler)
 def inception_scores(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
@@ -210,6 +213,7 @@ def inception_scores(
     return metrics
 
 
+@needs(base.Sampler)
 def prdc_metrics(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
@@ -227,6 +231,7 @@ def prdc_metrics(
     return _with_floor(value, sets, split, "fraction", k=k)
 
 
+@needs(base.Sampler)
 def intra_fid(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
@@ -252,6 +257,7 @@ def intra_fid(
     return _with_floor(value, sets, split, "distance", classes=classes)
 
 
+@needs(base.Sampler)
 def label_accuracy(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
@@ -276,6 +282,7 @@ def label_accuracy(
     return metrics
 
 
+@needs(base.Sampler)
 def cas(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
     """Classification accuracy score: a classifier is trained on samples, tested on the split.
 
@@ -309,7 +316,7 @@ def _cut(seen: Seen, size: int) -> Seen:
 
 
 def _num_classes(subject: Subject, name: str) -> int:
-    classes = families.require(subject.family, base.Sampler, name).num_classes
+    classes = subject.family.num_classes
     if not classes:
         raise UserError(
             f"{name} needs a class-conditional model, and this {type(subject.family).__name__} is "

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from gen_jax import families
 from gen_jax import keys as keys_lib
 from gen_jax.data.sources import Dataset
+from gen_jax.errors import UserError
 from gen_jax.evaluation import likelihood
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families.base import Autoencoder, Family
@@ -30,7 +31,8 @@ class FittedPrior:
     """A family that is sampled from a fitted prior, and is itself in all else.
 
     Attributes:
-      family: the autoencoder. `extra["fitted_prior"]` holds what was fitted.
+      family: the autoencoder. `extra["fitted_prior"]` holds what was fitted: of each label, where
+        the family samples by label, a mixture of its own.
     """
 
     family: Family
@@ -45,22 +47,28 @@ class FittedPrior:
     def sample(self, params, extra, key, num, condition=None, temperature=1.0):
         """Decoded draws of the mixture, whose standard deviations the temperature multiplies."""
         prior = extra["fitted_prior"]
+        by_label = self.num_classes and condition is not None
+        label = condition if by_label else jnp.zeros(num, jnp.int32)
 
-        def draw(key):
+        def draw(key, label):
             which, noise = jax.random.split(key)
-            k = jax.random.categorical(which, prior["log_weights"])
-            noise = temperature * jax.random.normal(noise, prior["means"].shape[1:])
-            return prior["means"][k] + prior["factors"][k] @ noise
+            k = jax.random.categorical(which, prior["log_weights"][label])
+            noise = temperature * jax.random.normal(noise, prior["means"].shape[2:])
+            return prior["means"][label, k] + prior["factors"][label, k] @ noise
 
-        coordinates = jax.vmap(draw)(keys_lib.per_example(key, jnp.arange(num)))
+        coordinates = jax.vmap(draw)(keys_lib.per_example(key, jnp.arange(num)), label)
         z = prior["center"] + coordinates @ prior["basis"]
         return self.family.decode(params, extra, z, condition)
 
 
+def family(trained: Family, settings: ConfigDict) -> Family:
+    """The family that `fit` gives, or the one that was trained if no prior is asked for."""
+    return FittedPrior(trained) if settings.fitted_components else trained
+
+
 def _posterior_draw(family, params, extra, batch, keys):
-    mean, log_variance = family.encode(params, extra, batch)
-    noise = keys_lib.normal(keys_lib.named(keys, "fitted prior"), mean.shape[1:])
-    return mean + jnp.exp(log_variance / 2) * noise
+    keys = keys_lib.named(keys, "fitted prior")
+    return family.sample_posterior(params, extra, batch, keys), batch["label"]
 
 
 def fit(subject: Subject, dataset: Dataset, settings: ConfigDict) -> Subject:
@@ -68,35 +76,56 @@ def fit(subject: Subject, dataset: Dataset, settings: ConfigDict) -> Subject:
 
     The Gaussians have full covariances and are fitted to one draw of q(z|x) for each of the first
     `EXAMPLES` training examples, in the `DIMS` principal components of their latents if those
-    have more dimensions.
+    have more dimensions. A family that samples by label has a mixture for each, of its examples.
 
     Raises:
-      UserError: if the model is no autoencoder.
+      UserError: if the model is no autoencoder, or a label has too few examples.
     """
-    # Half a second that a run without such a prior saves.
-    from sklearn.decomposition import PCA
-    from sklearn.mixture import GaussianMixture
+    from sklearn.decomposition import PCA  # half a second that a run without such a prior saves
 
     families.require(subject.family, Autoencoder, "eval.fitted_components")
     limited = type(settings)({**settings, "num_examples": EXAMPLES})
-    z = likelihood.per_example(subject, dataset.splits["train"], limited, _posterior_draw)
+    z, label = likelihood.per_example(subject, dataset.splits["train"], limited, _posterior_draw)
     z = np.float64(z)
     pca = PCA(min(DIMS, *z.shape), random_state=0).fit(z)
-    components = min(settings.fitted_components, len(z))
     # So little that it shows nowhere but in components with fewer examples than dimensions.
     floor = 1e-4 * pca.explained_variance_.mean()
-    mixture = GaussianMixture(components, reg_covar=floor, random_state=0)
-    mixture.fit(pca.transform(z))
-    prior = {
-        "center": pca.mean_,
-        "basis": pca.components_,
-        "log_weights": np.log(mixture.weights_),
-        "means": mixture.means_,
-        "factors": np.linalg.cholesky(mixture.covariances_),
-    }
+    coordinates = pca.transform(z)
+    family = FittedPrior(subject.family)
+    groups = [coordinates]
+    if family.num_classes:
+        groups = [coordinates[label == y] for y in range(family.num_classes)]
+    for y, group in enumerate(groups):
+        if len(group) < 2:
+            raise UserError(
+                f"eval.fitted_components: of the label {y} there are {len(group)} examples among "
+                f"the first {len(z)}, too few to fit a mixture to; use the model's own prior, "
+                "--config.eval.fitted_components=0"
+            )
+    mixtures = [_mixture(group, settings.fitted_components, floor) for group in groups]
+    prior = {"center": pca.mean_, "basis": pca.components_}
+    prior |= jax.tree.map(lambda *each: np.stack(each), *mixtures)
     prior = jax.tree.map(jnp.float32, prior)
     return dataclasses.replace(
-        subject,
-        family=FittedPrior(subject.family),
-        extra=subject.extra | {"fitted_prior": prior},
+        subject, family=family, extra=subject.extra | {"fitted_prior": prior}
     )
+
+
+def _mixture(z: np.ndarray, components: int, floor: float) -> dict[str, np.ndarray]:
+    """A mixture of Gaussians fitted to z [N, D]: log weights [K], means [K, D], factors [K, D, D].
+
+    Fewer examples than components leave the last ones without weight.
+    """
+    from sklearn.mixture import GaussianMixture
+
+    fitted = GaussianMixture(min(components, len(z)), reg_covar=floor, random_state=0).fit(z)
+    missing = components - fitted.n_components
+
+    def fill(x: np.ndarray, value: float = 0.0) -> np.ndarray:
+        return np.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1), constant_values=value)
+
+    return {
+        "log_weights": fill(np.log(fitted.weights_), -np.inf),
+        "means": fill(fitted.means_),
+        "factors": fill(np.linalg.cholesky(fitted.covariances_)),
+    }

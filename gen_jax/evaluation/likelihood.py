@@ -12,12 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gen_jax import families, parallel
 from gen_jax import keys as keys_lib
+from gen_jax import parallel
 from gen_jax.data import batches
 from gen_jax.data.sources import Dataset, Examples
 from gen_jax.data.spec import DataSpec, fixed_keys
 from gen_jax.evaluation.metric import Metric
+from gen_jax.evaluation.needs import needs
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families import base
 from gen_jax.families.base import Family
@@ -27,16 +28,18 @@ from gen_jax.families.base import Family
 CHUNK = 10
 
 
+@needs(base.ImportanceWeighted)
 def elbo(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
     """The ELBO and its two parts, `elbo = -(rate + distortion)`, in nats an example.
 
-    With several layers of latents also the rate of each: `rate/layer_1` is next to the data.
+    With several layers of latents also the rate of each, E_q[ln q(z_i|...) - ln p(z_i|...)]:
+    `rate/layer_1` is next to the data. They sum to the rate, a KL; one alone may be below 0 where
+    the layers above it are drawn after it.
     """
     examples = dataset.splits[split]
-    families.require(subject.family, base.ImportanceWeighted, "elbo")
     samples = settings.elbo_samples
     terms = importance_terms(subject, examples, settings, samples)
-    what = f"{_data(examples, terms['elbo'])}, samples={samples}"
+    what = f"{describe_data(subject, split, terms['elbo'])}, samples={samples}"
     kinds = {"elbo": "lower_bound", "rate": "estimate", "distortion": "estimate"}
     values = {name: terms[name] for name in kinds}
     rates = terms["rates"].T
@@ -48,18 +51,19 @@ def elbo(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -
     }
 
 
+@needs(base.ImportanceWeighted)
 def nll(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
     """Negative log-likelihood by importance sampling (Burda et al. 2016, equation 8).
 
     The K-sample bound is on log p(x) in nats, of the stored integers where the data have them
     (the volume of dequantised data is counted), so the figure is an upper bound on the
-    negative log-likelihood. For data with grey levels it is given in bits a dimension too.
+    negative log-likelihood. For data with grey levels it is given in bits a dimension too. A
+    model that is given the label has log p(x|y), and the figure's spec `given=label`.
     """
     examples = dataset.splits[split]
-    families.require(subject.family, base.ImportanceWeighted, "nll")
     samples = settings.importance_samples
     values = -importance_terms(subject, examples, settings, samples)["bound"]
-    what = f"{_data(examples, values)}, importance_samples={samples}"
+    what = f"{describe_data(subject, split, values)}, importance_samples={samples}"
     figure = Metric.mean(values, "nats", "upper_bound", f"nll[{what}]")
     metrics = {"nll": figure}
     if subject.spec.levels and subject.spec.kind != "binary":
@@ -68,24 +72,29 @@ def nll(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) ->
     return metrics
 
 
+@needs(base.Autoencoder)
 def active_units(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
-    """Latent units u with Var_x(E_q(u|x)[u]) > 0.01 (Burda et al. 2016, section 5.2)."""
+    """Latent units u with Var_x(E_q(u|x)[u]) > 0.01 (Burda et al. 2016, section 5.2).
+
+    Of several layers, those next to the data; behind a flow, what it makes of the Gaussian's mean
+    stands for the mean.
+    """
     examples = dataset.splits[split]
-    families.require(subject.family, base.Autoencoder, "active_units")
     means = per_example(subject, examples, settings, _posterior_mean)
     count = int((means.var(0) > 0.01).sum())
-    spec = f"active_units[{_data(examples, means)}, threshold=0.01]"
+    spec = f"active_units[{describe_data(subject, split, means)}, threshold=0.01]"
     return {"active_units": Metric(count, None, "units", "exact", len(means), spec)}
 
 
+@needs(base.Autoencoder)
 def mse(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
     """Squared error a dimension of reconstructions from the posterior mean, in model units."""
     examples = dataset.splits[split]
-    families.require(subject.family, base.Autoencoder, "mse")
     values = per_example(subject, examples, settings, _squared_error)
-    return {"mse": Metric.mean(values, "squared", "exact", f"mse[{_data(examples, values)}]")}
+    spec = f"mse[{describe_data(subject, split, values)}]"
+    return {"mse": Metric.mean(values, "squared", "exact", spec)}
 
 
 def _posterior_mean(family, params, extra, batch, keys):
@@ -184,5 +193,13 @@ def _compiled(
     return parallel.compile_eval(run)
 
 
-def _data(examples: Examples, values: np.ndarray) -> str:
-    return f"data={examples.split}:{len(values)}"
+def describe_data(subject: Subject, split: str, values: np.ndarray) -> str:
+    """What of a metric's spec says of which data it is: the split, and what the model is given.
+
+    For example "data=test:10000, x=binary, given=label": figures of bits, of bytes and of real
+    numbers do not compare, nor do log p(x) and log p(x|y).
+    """
+    kind = subject.spec.kind
+    levels = "" if kind == "binary" or not subject.spec.levels else f":{subject.spec.levels}"
+    given = ", given=label" if getattr(subject.family, "num_classes", 0) else ""
+    return f"data={split}:{len(values)}, x={kind}{levels}{given}"

@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gen_jax import families
 from gen_jax import keys as keys_lib
 from gen_jax.data.sources import Dataset, Examples
 from gen_jax.evaluation import ais
-from gen_jax.evaluation.likelihood import per_example
+from gen_jax.evaluation.likelihood import describe_data, per_example
 from gen_jax.evaluation.metric import Metric
+from gen_jax.evaluation.needs import needs
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families import base
 
@@ -29,6 +29,7 @@ from gen_jax.families import base
 BETAS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
+@needs(base.Annealable)
 def rate_distortion(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
@@ -37,7 +38,8 @@ def rate_distortion(
     At beta = 1 their sum estimates -log p(x), as `ais` does.
     """
     rates, distortions = points(subject, dataset.splits[split], settings)
-    what = f"data={split}:{len(rates)}, steps={settings.ais_steps}, chains={ais.CHAINS}"
+    of = describe_data(subject, split, rates)
+    what = f"{of}, steps={settings.ais_steps}, chains={ais.CHAINS}"
     figures = {}
     for beta, rate, distortion in zip(BETAS, rates.T, distortions.T, strict=True):
         for name, values, kind in (
@@ -57,9 +59,8 @@ def points(
     counts the volume of dequantised data.
 
     Raises:
-      UserError: if the family lacks what it needs, or has several layers of latents.
+      UserError: if the family has several layers of latents.
     """
-    families.require(subject.family, base.Annealable, "rate_distortion")
     rates, distortions = per_example(subject, examples, settings, _points, settings.ais_steps)
     return rates, distortions - subject.spec.log_volume
 

@@ -28,22 +28,39 @@ def build(name: str, model: ConfigDict, spec: DataSpec) -> Family:
     return _module(name).build(model, spec)
 
 
+def has(family: Any, ability: type) -> bool:
+    """Whether a family, or the class of one, has all that an ability names.
+
+    Not `isinstance`: from Python 3.12 on that does not see what `__getattr__` passes on.
+    """
+    return all(hasattr(family, name) for name in (*_methods(ability), *_attributes(ability)))
+
+
 def require(family: Family, ability: type, purpose: str) -> Any:
     """The family, seen as having an ability (a protocol of `base`).
 
     Raises:
       UserError: if it lacks it, naming the families that have it.
     """
-    if isinstance(family, ability):
+    if has(family, ability):
         return family
-    methods = [name for name in dir(ability) if not name.startswith("_")]
+    methods = _methods(ability)
     able = [
         kind.__name__
         for name in NAMES
         for kind in _module(name).FAMILIES
         if all(hasattr(kind, method) for method in methods)
     ]
+    kind = type(getattr(family, "family", family)).__name__  # of a wrapped one, what it wraps
     raise UserError(
-        f"{purpose} needs {' and '.join(methods)}, which {type(family).__name__} lacks; "
+        f"{purpose} needs {' and '.join(methods)}, which {kind} lacks; "
         f"families that have it: {', '.join(able) or 'none'}"
     )
+
+
+def _methods(ability: type) -> list[str]:
+    return [name for name in dir(ability) if not name.startswith("_")]
+
+
+def _attributes(ability: type) -> list[str]:
+    return list(getattr(ability, "__annotations__", ()))

@@ -7,7 +7,7 @@ A batch is `{"x": [B, *spec.shape] float32 in model units (data/spec.py), "label
 Wherever a method takes `keys` [B], there is one key for each example (keys.py).
 """
 
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 import jax
 from ml_collections import ConfigDict
@@ -76,11 +76,10 @@ class Family(Protocol):
         """
 
 
-# Abilities: what evaluators, pictures and the command line ask for by name. A family has
-# those that make sense for it; `families.require` refuses the others in one line.
+# Abilities: what evaluators, pictures and the command line ask for by name (`families.has`). A
+# family has those that make sense for it; `families.require` refuses the others in one line.
 
 
-@runtime_checkable
 class Sampler(Protocol):
     """A model that draws samples.
 
@@ -124,7 +123,6 @@ class LogWeights(NamedTuple):
         return self.log_likelihood + self.log_ratio
 
 
-@runtime_checkable
 class Discriminative(Protocol):
     """A model of the label."""
 
@@ -132,7 +130,6 @@ class Discriminative(Protocol):
         """Logits [B, C] of the labels of x."""
 
 
-@runtime_checkable
 class Adversary(Protocol):
     """A model with a discriminator."""
 
@@ -147,7 +144,6 @@ class Posterior(NamedTuple):
     log_variance: jax.Array
 
 
-@runtime_checkable
 class ImportanceWeighted(Protocol):
     """A latent-variable model whose likelihood is bounded by importance sampling."""
 
@@ -157,7 +153,6 @@ class ImportanceWeighted(Protocol):
         """`num_samples` independent draws of z for each example."""
 
 
-@runtime_checkable
 class Annealable(Protocol):
     """A latent-variable model whose densities can be evaluated at any z of one layer."""
 
@@ -178,7 +173,6 @@ class Annealable(Protocol):
         """A draw of p(x, z) in the place of each example: x [B, *shape] and z [B, L]."""
 
 
-@runtime_checkable
 class Autoencoder(Protocol):
     """A model with an encoder and a decoder."""
 
@@ -192,8 +186,12 @@ class Autoencoder(Protocol):
     ) -> jax.Array:
         """Latents [N, latent_dim] -> mean of p(x|z) [N, *spec.shape] in model units."""
 
+    def sample_posterior(
+        self, params: Params, extra: Extra, batch: Batch, keys: jax.Array
+    ) -> jax.Array:
+        """One draw of q(z|x) for each example, [B, latent_dim]."""
 
-@runtime_checkable
+
 class Discrete(Protocol):
     """A model whose latents are codes.
 

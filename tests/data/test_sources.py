@@ -300,8 +300,8 @@ def test_folder_errors_name_the_fix(tmp_path):
     ("name", "changes", "expected"),
     [
         ("digit", {}, "did you mean digits"),
-        ("digits", {"preprocess": "none"}, "valid are: dynamic_binarization"),
-        ("ring", {"preprocess": "bytes"}, "valid are: none"),
+        ("digits", {"preprocess": "none"}, "use --config.data.preprocess=dynamic_b"),
+        ("ring", {"preprocess": "bytes"}, "use --config.data.preprocess=none"),
         ("digits", {"num_validation": 1500}, "from 1 to 1499"),
         ("digits", {"num_validation": 0}, "choose --config.data.num_validation"),
     ],

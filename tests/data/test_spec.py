@@ -9,6 +9,7 @@ import pytest
 
 from gen_jax import keys
 from gen_jax.data.spec import DataSpec, fixed_keys
+from gen_jax.errors import UserError
 
 RAW = np.arange(17, dtype=np.uint8).reshape(1, 17).repeat(20_000, 0)
 
@@ -69,3 +70,20 @@ def test_fixed_draws_belong_to_the_example_and_its_split():
     some = jnp.array([3, 7])
     np.testing.assert_array_equal(draw(fixed_keys("test", some)), whole[some])
     assert (whole != draw(fixed_keys("validation", jnp.arange(10)))).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "levels", "good", "bad", "word"),
+    [
+        ("binary", 17, [0, 1], [0, 0.5], "x > 0.5"),
+        ("bytes", 17, [0, 16], [0, 17], "integers from 0 to 16"),
+        ("bytes", 17, [0, 3], [0, 2.5], "integers from 0 to 16"),
+        ("real", 17, [0, 0.97], [0, 16], "from 0 to 1"),
+        ("real", 0, [-7, 16], [0, np.nan], "finite"),
+    ],
+)
+def test_what_cannot_be_data_is_refused(kind, levels, good, bad, word):
+    spec = DataSpec(kind, (1,), levels)
+    assert spec.check(np.array(good)[:, None]) is None
+    with pytest.raises(UserError, match=word):
+        spec.check(np.array(bad)[:, None])

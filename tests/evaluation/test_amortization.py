@@ -71,7 +71,8 @@ def test_figures_and_what_they_depend_on(coarse, known):
     found = evaluation.evaluate(subject, dataset, "test", ["amortization"], few)
     gap = found["amortization_gap"]
     assert gap.spec == (
-        "amortization_gap[data=test:40, steps=30, samples_per_step=10, importance_samples=64]"
+        "amortization_gap[data=test:40, x=real, steps=30, samples_per_step=10, "
+        "importance_samples=64]"
     )
     assert (gap.unit, gap.kind, gap.n) == ("nats", "estimate", NUM)
     values = amortization.gaps(subject, examples, few)["amortization_gap"]
@@ -90,4 +91,5 @@ def test_models_that_have_no_such_gap_are_refused(linear):
     model.update(hidden=(), likelihood="gaussian", autoencoder=True)
     plain = families.build("vae", model, DataSpec("real", (6,)))
     with pytest.raises(UserError, match=r"amortization needs .*PlainAutoencoder lacks"):
-        amortization.gaps(Subject(plain, plain.spec, {}, {}), examples, settings())
+        dataset = Dataset("given", plain.spec, {"test": examples})
+        amortization.amortization(Subject(plain, plain.spec, {}, {}), dataset, "test", settings())

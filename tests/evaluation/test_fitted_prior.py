@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from gen_jax import families
+from gen_jax import keys as keys_lib
 from gen_jax.data.sources import ArrayExamples, Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Subject, fitted_prior
-from gen_jax.families.base import Posterior
+from gen_jax.families.base import Autoencoder, Discriminative, Posterior, Sampler
 
 RNG = np.random.default_rng(0)
 DIMS = 5
@@ -26,11 +28,15 @@ class Identity:
 
     noise: float = 0.0
     latent_dim: int = DIMS
-    num_classes = 0
+    num_classes: int = 0
 
     def encode(self, params, extra, batch):
         mean = batch["x"]
         return Posterior(mean, jnp.full_like(mean, 2 * np.log(self.noise or 0.0 + 1e-30)))
+
+    def sample_posterior(self, params, extra, batch, keys):
+        noise = keys_lib.normal(keys, (DIMS,))
+        return batch["x"] + self.noise * noise
 
     def decode(self, params, extra, z, label=None):
         return z if label is None else z + label[:, None]
@@ -83,6 +89,34 @@ def test_the_label_reaches_the_decoder_and_all_else_is_the_models_own(planted):
     np.testing.assert_array_equal(subject.encode({"x": x, "label": None}).mean, x)
 
 
+def test_it_has_the_abilities_of_its_family(planted):
+    fitted = fit(planted[0], Identity()).family
+    assert families.has(fitted, Autoencoder) and families.has(fitted, Sampler)
+    assert not families.has(Identity(), Sampler) and not families.has(fitted, Discriminative)
+
+
+def test_each_label_has_a_mixture_of_its_own(planted):
+    """Of the label 1 fewer than there are components, and those alone on one side."""
+    examples = planted[0].splits["train"]
+    x = examples.gather(np.arange(len(examples)))["x"]
+    away = np.float32(100 + RNG.normal(size=(3, DIMS)))
+    label = np.repeat([0, 1], [len(x), 3]).astype(np.int32)
+    both = ArrayExamples("train", np.concatenate([x, away]), label)
+    dataset = Dataset("planted", planted[0].spec, {"train": both})
+    settings = ConfigDict({**SETTINGS, "fitted_components": 5})
+    subject = fitted_prior.fit(
+        Subject(Identity(num_classes=2), dataset.spec, {}, {}), dataset, settings
+    )
+    # `decode` adds the label.
+    zero, one = (subject.sample(500, np.full(500, label)) - label for label in (0, 1))
+    np.testing.assert_allclose(zero.mean(0), x.mean(0), atol=0.6)
+    assert zero.max() < 50 and np.isfinite(one).all()
+    np.testing.assert_allclose(one.mean(0), away.mean(0), atol=0.5)
+    three = fitted_prior.FittedPrior(Identity(num_classes=3))
+    with pytest.raises(UserError, match="of the label 2 there are 0 examples"):
+        fitted_prior.fit(Subject(three.family, dataset.spec, {}, {}), dataset, settings)
+
+
 def test_a_model_without_latents_is_refused(planted):
-    with pytest.raises(UserError, match="fitted_components needs decode and encode"):
+    with pytest.raises(UserError, match="fitted_components needs decode and encode and sample_p"):
         fitted_prior.fit(Subject(object(), planted[0].spec, {}, {}), planted[0], SETTINGS)

@@ -109,7 +109,7 @@ def test_figures_are_the_means(linear, found):
             metric = figures[f"{name}@beta={beta:g}"]
             assert metric.value == pytest.approx(values[:, column].mean(), rel=1e-5)
             assert (metric.unit, metric.kind, metric.n) == ("nats", kind, NUM)
-            assert metric.spec == f"{name}@beta={beta:g}[data=test:60, steps=8, chains=4]"
+            assert metric.spec == f"{name}@beta={beta:g}[data=test:60, x=real, steps=8, chains=4]"
 
 
 def test_the_volume_of_dequantised_data_is_part_of_the_distortion(linear, found, monkeypatch):

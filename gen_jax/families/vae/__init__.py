@@ -45,7 +45,7 @@ def default_model() -> ConfigDict:
     model.estimator = "auto"  # "analytic" KL where there is one, else "standard"; "stl", "dreg"
     model.regularizer = "kl"  # or "capacity", "free_bits", "total_correlation", "mmd", "l2"
     model.target = 0.0  # nats: capacity's rate, or free bits of each latent
-    model.beta = 1.0  # weight of the rate, or of what stands in its place
+    model.beta = 1.0  # weight of the rate, or of what stands in its place; mmd needs about 1,000
     model.beta_warmup_steps = 0  # linear from 0 to beta
     # A second network: "factor" (of latents: FactorVAE) or "image" (VAE-GAN).
     model.adversary = "none"
@@ -82,15 +82,32 @@ def build(model: ConfigDict, spec: DataSpec) -> PlainAutoencoder:
     check_sizes(model, sizes, repeats=("flow_steps",))
     if model.network == "conv" and not spec.is_image:
         raise UserError("model.network='conv' needs images; use --config.model.network=mlp")
+    if model.network == "conv" and not model.hidden:
+        raise UserError('a convolutional network needs widths, as --config.model.hidden="(32, 64)"')
+    if model.flow_steps and not model.flow_hidden:
+        raise UserError(
+            'a flow sees x by its hidden layers; use --config.model.flow_hidden="(320,)"'
+        )
     if model.conditional and not spec.num_classes:
-        raise UserError("model.conditional needs labels, and these data have none")
+        raise UserError(
+            "model.conditional needs labels, and these data have none; use "
+            "--config.model.conditional=False"
+        )
     estimator = _estimator(model)
+    if model.autoencoder:
+        _check_autoencoder(model)
     _check_prior(model, spec)
     _check_regularizers(model, estimator)
     _check_sigma(model)
     likelihood = likelihoods.from_config(model, spec)
     if model.optimal_sigma:  # it is estimated as training goes; 1 stands for it until then
         likelihood = dataclasses.replace(likelihood, sigma=1.0)
+    if model.adversary == "image" and likelihood.num_params != 1:
+        raise UserError(
+            "a VAE-GAN trains the mean of p(x|z) alone, and this likelihood has more to it; use "
+            "bernoulli, continuous_bernoulli, or gaussian with --config.model.sigma=0.1 or "
+            "--config.model.optimal_sigma=True"
+        )
     network = VAENetwork(
         spec=spec,
         kind=model.network,
@@ -155,6 +172,32 @@ def _estimator(model: ConfigDict) -> str:
     return model.estimator
 
 
+def _check_autoencoder(model: ConfigDict) -> None:
+    """A plain autoencoder has neither a bound nor a prior: what would change them is refused."""
+    for key, default in (
+        ("num_bounds", 1),
+        ("importance_samples", 1),
+        ("estimator", "auto"),
+        ("beta_warmup_steps", 0),
+    ):
+        if model[key] != default:
+            raise UserError(
+                f"model.{key}={model[key]!r}: a plain autoencoder has no bound; use "
+                f"--config.model.{key}={default}"
+            )
+    if model.prior != "standard_normal" or model.upper_latent_dims or model.flow_steps:
+        raise UserError("a plain autoencoder has no prior and one layer of latents without a flow")
+    if model.regularizer not in ("kl", "l2", "mmd"):
+        raise UserError("a plain autoencoder has no KL; use --config.model.regularizer=l2 or mmd")
+    if model.regularizer == "kl" and model.beta != 1:
+        raise UserError(
+            f"model.beta={model.beta}: a plain autoencoder has no KL to weigh; use "
+            "--config.model.regularizer=l2 or mmd"
+        )
+    if model.adversary != "none":
+        raise UserError("an adversary goes with a VAE; use --config.model.autoencoder=False")
+
+
 def _check_regularizers(model: ConfigDict, estimator: str) -> None:
     closed_form = (
         "needs the closed-form KL: one layer without a flow, a standard normal prior, "
@@ -168,10 +211,30 @@ def _check_regularizers(model: ConfigDict, estimator: str) -> None:
         raise UserError("a VAE-GAN has the plain rate; use --config.model.regularizer=kl")
     if model.adversary != "none" and model.adversary_weight <= 0:
         raise UserError(f"model.adversary_weight={model.adversary_weight} must be above 0")
-    if model.autoencoder and model.regularizer not in ("kl", "l2", "mmd"):
-        raise UserError("a plain autoencoder has no KL; use --config.model.regularizer=l2 or mmd")
-    if model.autoencoder and model.adversary != "none":
-        raise UserError("an adversary goes with a VAE; use --config.model.autoencoder=False")
+    if model.adversary == "image" and model.num_bounds != 1:
+        raise UserError("a VAE-GAN decodes one draw of z; use --config.model.num_bounds=1")
+    targeted = model.regularizer in ("capacity", "free_bits")
+    if model.target and not targeted:
+        raise UserError(
+            f"model.target={model.target} is of capacity and free_bits; use "
+            "--config.model.regularizer=free_bits, or --config.model.target=0"
+        )
+    if targeted and not model.target:
+        raise UserError(
+            f"model.regularizer={model.regularizer!r} is the KL at a target of 0; say how many "
+            "nats: of the whole rate (capacity), as --config.model.target=25, or of a latent "
+            "(free_bits), as 0.1"
+        )
+    if model.regularizer == "total_correlation" and model.beta == 1:
+        raise UserError(
+            "model.regularizer='total_correlation' is the KL where model.beta is 1; use a larger "
+            "one, as --config.model.beta=6"
+        )
+    if model.regularizer == "l2" and not model.autoencoder:
+        raise UserError(
+            "model.regularizer='l2' leaves a posterior's variance free, so it is of a plain "
+            "autoencoder; use --config.model.autoencoder=True"
+        )
     if not model.autoencoder and model.decoder_penalty != "none":
         raise UserError(
             "model.decoder_penalty is of a plain autoencoder; use --config.model.autoencoder=True"
@@ -179,6 +242,11 @@ def _check_regularizers(model: ConfigDict, estimator: str) -> None:
 
 
 def _check_sigma(model: ConfigDict) -> None:
+    if model.sigma and model.likelihood != "gaussian":
+        raise UserError(
+            f"model.sigma={model.sigma} is of --config.model.likelihood=gaussian; use "
+            "--config.model.sigma=0"
+        )
     if not model.optimal_sigma:
         return
     if model.likelihood != "gaussian":
@@ -194,7 +262,10 @@ def _check_sigma(model: ConfigDict) -> None:
 
 def _check_prior(model: ConfigDict, spec: DataSpec) -> None:
     if model.prior == "label" and not spec.num_classes:
-        raise UserError("model.prior='label' needs labels, and these data have none")
+        raise UserError(
+            "model.prior='label' needs labels, and these data have none; use "
+            "--config.model.prior=standard_normal"
+        )
     if model.prior == "vamp" and model.conditional:
         raise UserError(
             "pseudo-inputs have no labels; use --config.model.prior=mixture or "
@@ -205,6 +276,8 @@ def _check_prior(model: ConfigDict, spec: DataSpec) -> None:
             "pseudo-inputs start at the first training examples, of which 1,024 are given; use "
             "--config.model.prior_components=1000"
         )
-    layered = model.upper_latent_dims or model.flow_steps
-    if model.autoencoder and (model.prior != "standard_normal" or layered):
-        raise UserError("a plain autoencoder has no prior and one layer of latents without a flow")
+    if model.prior == "vamp" and model.flow_steps:
+        raise UserError(
+            "a VampPrior is a mixture of Gaussian posteriors, and a flow's are none; use "
+            "--config.model.flow_steps=0 or --config.model.prior=mixture"
+        )

@@ -118,9 +118,11 @@ class VAEGAN(AdversarialVAE):
         # The generator's loss reaches the decoder alone.
         fakes = jnp.concatenate([decoded(jax.lax.stop_gradient(z)), decoded(prior)])
         _, logits = self._judge(params, fakes)
-        generator = softplus(-logits).mean()
+        # The sum of two means, as in the discriminator's: reconstructions and draws of the prior.
+        generator = 2 * softplus(-logits).mean()
+        rate = self._warmed_up(step) * self.beta * metrics["rate"]
         losses = {
-            "vae": self._beta(step) * metrics["rate"] + weight * feature_distortion + generator,
+            "vae": rate + weight * feature_distortion + generator,
             "discriminator": softplus(-logits_real).mean() + 2 * softplus(logits).mean(),
         }
         return losses, extra, metrics | {"feature_distortion": feature_distortion}

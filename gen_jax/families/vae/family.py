@@ -1,6 +1,7 @@
 """The VAE as a family: objective, sampling, and what evaluators ask of it."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,8 @@ class PlainAutoencoder:
       optimal_sigma: the Gaussian likelihood's sigma is what fits each batch best (Rybkin et al.
         2021, arXiv 2006.13202), after training the moving average of it in `extra`.
       beta: weight of the regulariser.
-      regularizer: what is added to the distortion, a key of `REGULARIZERS`.
+      regularizer: what is added to the distortion, a key of `REGULARIZERS`; of several draws of z
+        the mean.
       target: see `regularizers.Settings`.
       decoder_penalty: a key of `DECODER_PENALTIES`, or "none".
       decoder_penalty_weight: its weight.
@@ -77,12 +79,9 @@ class PlainAutoencoder:
         fitted, extra = self._fit_sigma(params, extra, z, batch)
         distortion = -self._log_likelihood(params, fitted, z, batch).mean()
         without_kl = jnp.zeros_like(z)
-        loss = distortion + self.beta * self._regularize(without_kl, z, log_variance, z)
+        loss = distortion + self._regularize(without_kl, z, log_variance, z)
         if self.decoder_penalty != "none":
-
-            def decode(z):
-                return self._apply("decode", params, z, batch["label"])
-
+            decode = functools.partial(self.decode, params, fitted, label=batch["label"])
             penalty = DECODER_PENALTIES[self.decoder_penalty]
             value = penalty(params["vae"]["decoder"], decode, z, keys)
             loss += self.decoder_penalty_weight * value
@@ -96,6 +95,10 @@ class PlainAutoencoder:
         """A point: its log variance is minus infinity."""
         mean, _ = self._apply("encode", params, batch["x"], batch["label"])
         return Posterior(mean, jnp.full_like(mean, -jnp.inf))
+
+    def sample_posterior(self, params, extra, batch, keys):
+        """z itself: there is no noise."""
+        return self.encode(params, extra, batch).mean
 
     def decode(self, params, extra, z, label=None):
         label = jnp.zeros(len(z), jnp.int32) if label is None else label
@@ -178,7 +181,6 @@ class VAE(PlainAutoencoder):
 
     def _negative_bound(self, params, extra, batch, keys, step):
         """The loss, `extra`, metrics, and one draw of z1 for each example, [B, L]."""
-        beta = self._beta(step)
         keys = keys_lib.named(keys, "posterior")
         if self.estimator == "analytic":
             mean, log_variance = self.encode(params, extra, batch)
@@ -188,28 +190,27 @@ class VAE(PlainAutoencoder):
             rate = each.sum(-1).mean()
             fitted, extra = self._fit_sigma(params, extra, z, batch)
             distortion = -self._log_likelihood(params, fitted, z, batch).mean()
-            loss = distortion + beta * self._regularize(each, mean, log_variance, z[0])
+            regularize = functools.partial(self._regularize, each, mean, log_variance)
+            loss = distortion + self._warmed_up(step) * jax.vmap(regularize)(z).mean()
         else:
             num = self.num_bounds * self.importance_samples
             latents = self._posterior_samples(params, batch, keys, num)
             (z, *_), _ = self._apply("transform", params, batch["x"], batch["label"], latents)
             fitted, extra = self._fit_sigma(params, extra, z, batch)
 
-            def log_weights(latents, drop_score):
-                terms = self._log_weights(params, fitted, batch, latents, drop_score)
-                return terms._replace(log_ratios=beta * terms.log_ratios)
-
+            log_weights = functools.partial(self._log_weights, params, fitted, batch)
+            beta = self._warmed_up(step) * self.beta
             value, terms = objectives.bound(
-                log_weights, latents, self.importance_samples, self.estimator
+                log_weights, latents, self.importance_samples, self.estimator, beta
             )
             loss = -value.mean()
-            distortion = -terms.log_likelihood.mean()
-            rate = -terms.log_ratio.mean() / jnp.maximum(beta, 1e-12)
+            distortion, rate = -terms.log_likelihood.mean(), -terms.log_ratio.mean()
         metrics = {"elbo": -(distortion + rate), "rate": rate, "distortion": distortion}
         return loss, extra, metrics, z[0]
 
-    def _beta(self, step: jax.Array) -> jax.Array:
-        return schedules.warmup(self.beta, self.beta_warmup_steps, step)
+    def _warmed_up(self, step: jax.Array) -> jax.Array:
+        """The part of beta, or of what is regularised, that counts at a step."""
+        return schedules.warmup(1.0, self.beta_warmup_steps, step)
 
     def sample(self, params, extra, key, num, condition=None, temperature=1.0):
         """Decoded draws of the prior, whose standard deviations the temperature multiplies.
@@ -249,6 +250,12 @@ class VAE(PlainAutoencoder):
     def log_weights(self, params, extra, batch, keys, num_samples) -> LogWeights:
         latents = self._posterior_samples(params, batch, keys, num_samples)
         return self._log_weights(params, extra, batch, latents)
+
+    def sample_posterior(self, params, extra, batch, keys):
+        """One draw of q(z1|x), behind its flow if it has one."""
+        latents = self._posterior_samples(params, batch, keys, 1)
+        latents, _ = self._apply("transform", params, batch["x"], batch["label"], latents)
+        return latents[0][0]
 
     def _posterior_samples(self, params, batch, keys, num: int) -> list[jax.Array]:
         """`num` draws of every stochastic layer, each [num, B, L]."""

@@ -104,6 +104,12 @@ class ConvDecoder(nn.Module):
 NETWORKS = {"mlp": (MLPEncoder, MLPDecoder), "conv": (ConvEncoder, ConvDecoder)}
 
 
+# Of a layer above the first. Its input is a draw of another such layer, so without bounds narrow
+# networks, whose first outputs are large, drive one another to infinity before the first step. They
+# are far from where training goes: standard deviations of 1e-3 and 150.
+LOG_VARIANCE = (-14.0, 10.0)
+
+
 class Gaussian(nn.Module):
     """Features [..., D] through dense layers -> mean and log variance [..., L], float32."""
 
@@ -119,7 +125,7 @@ class Gaussian(nn.Module):
             h = ACTIVATIONS[self.activation](dense(h))
         h = nn.Dense(2 * self.latent_dim, kernel_init=_glorot, dtype=self.dtype, name="output")(h)
         mean, log_sigma = jnp.split(h.astype(jnp.float32), 2, -1)
-        return mean, 2 * log_sigma
+        return mean, jnp.clip(2 * log_sigma, *LOG_VARIANCE)
 
 
 class VAENetwork(nn.Module):

@@ -48,7 +48,11 @@ ESTIMATORS: dict[str, tuple[bool, bool]] = {
 
 
 def bound(
-    log_weights: Callable, latents: list[jax.Array], importance_samples: int, estimator: str
+    log_weights: Callable,
+    latents: list[jax.Array],
+    importance_samples: int,
+    estimator: str,
+    beta: jax.typing.ArrayLike = 1.0,
 ) -> tuple[jax.Array, LogWeights]:
     """The MIWAE bound [B] of reparameterised latents, with the gradient of an estimator.
 
@@ -58,15 +62,20 @@ def bound(
       latents: draws [M * K, B, L] of each stochastic layer.
       importance_samples: K.
       estimator: a key of `ESTIMATORS`.
+      beta: weight of the rate; the weights of the bound are p(x|z) (p(z) / q(z|x))^beta.
 
     Returns:
-      the bound, and the terms.
+      the bound, and the terms, which are not weighted.
     """
     drop_score, scale = ESTIMATORS[estimator]
+
+    def weighted(terms: LogWeights) -> jax.Array:
+        return terms.log_likelihood + beta * terms.log_ratio
+
     if scale:
         # The forward pass is computed once: the compiler sees that both are the same.
-        log_w = log_weights(latents, True).log_w
+        log_w = weighted(log_weights(latents, True))
         share = jax.lax.stop_gradient(normalized_weights(log_w, importance_samples))
         latents = [scale_gradient(z, share[..., None]) for z in latents]
     terms = log_weights(latents, drop_score)
-    return miwae(terms.log_w, importance_samples), terms
+    return miwae(weighted(terms), importance_samples), terms

@@ -1,8 +1,8 @@
 """What may stand in the place of the KL in a VAE's loss.
 
 Each takes the KL of every latent dimension from the standard normal [B, L], the posterior's mean
-and log variance [B, L] and a draw z [B, L], and gives a scalar in nats that is weighted by beta
-and added to the distortion. `Settings` holds what a config chooses.
+and log variance [B, L] and a draw z [B, L], and gives a scalar in nats, weighted by beta, that is
+added to the distortion. `Settings` holds what a config chooses.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
 from gen_jax import parallel
+from gen_jax.errors import UserError
 from gen_jax.families.base import Params
 
 
@@ -23,7 +24,7 @@ class Settings:
 
     Attributes:
       target: nats: of the whole rate for `capacity`, of a latent dimension for `free_bits`.
-      beta: weight of the regulariser in the loss.
+      beta: weight of the regulariser; of `total_correlation`, that of TC within the KL.
     """
 
     target: float
@@ -31,27 +32,30 @@ class Settings:
 
 
 def kl(kl: jax.Array, mean: jax.Array, log_variance: jax.Array, z: jax.Array, s: Settings):
-    """The rate of the ELBO; weighted it is the beta-VAE (Higgins et al. 2017, equation 4)."""
-    return kl.sum(-1).mean()
+    """beta KL: the rate of the ELBO, or the beta-VAE's (Higgins et al. 2017, equation 4)."""
+    return s.beta * kl.sum(-1).mean()
 
 
 def capacity(kl, mean, log_variance, z, s: Settings):
-    """|KL - C|: Burgess et al. 2018 (arXiv 1804.03599), equation 8, with C the target."""
-    return jnp.abs(parallel.mean(kl.sum(-1).mean()) - s.target)
+    """beta |KL - C|: Burgess et al. 2018 (arXiv 1804.03599), equation 8, with C the target."""
+    return s.beta * jnp.abs(parallel.mean(kl.sum(-1).mean()) - s.target)
 
 
 def free_bits(kl, mean, log_variance, z, s: Settings):
-    """Sum over dimensions of max(target, mean KL): Kingma et al. 2016 (1606.04934), equation 15."""
-    return jnp.maximum(parallel.mean(kl.mean(0)), s.target).sum()
+    """beta times the sum over dimensions of max(target, mean KL).
+
+    Kingma et al. 2016 (arXiv 1606.04934), equation 15.
+    """
+    return s.beta * jnp.maximum(parallel.mean(kl.mean(0)), s.target).sum()
 
 
 def total_correlation(kl, mean, log_variance, z, s: Settings):
-    """KL + (1 - 1 / beta) TC, so that the loss has KL + (beta - 1) TC, as beta-TCVAE has.
+    """KL + (beta - 1) TC: the beta-TCVAE, whose beta weighs one of the three parts of the KL.
 
     Chen et al. 2018 (arXiv 1802.04942), equation 4 with alpha = gamma = 1.
     """
     tc = estimated_total_correlation(mean, log_variance, z)
-    return kl.sum(-1).mean() + (1 - 1 / s.beta) * tc
+    return kl.sum(-1).mean() + (s.beta - 1) * tc
 
 
 def estimated_total_correlation(
@@ -73,14 +77,22 @@ def estimated_total_correlation(
 
 
 def mmd(kl, mean, log_variance, z, s: Settings):
-    """Squared maximum mean discrepancy of q(z) from N(0, I), with a Gaussian kernel.
+    """beta times the squared maximum mean discrepancy of q(z) from N(0, I), Gaussian kernel.
 
     InfoVAE (Zhao et al. 2019, arXiv 1706.02262) and WAE-MMD (Tolstikhin et al. 2018, arXiv
     1711.01558). The prior's part is in closed form, so nothing is drawn of it. The kernel's
     variance is 2 L, that of the distance of two draws of the prior in each dimension.
+
+    Raises:
+      UserError: for a batch of one, which has nothing to compare.
     """
     dims, variance = z.shape[-1], 2.0 * z.shape[-1]
     others = parallel.gather(z)
+    if len(others) < 2:
+        raise UserError(
+            "model.regularizer='mmd' compares the examples of a batch with one another, and here "
+            "it has one; use a larger --config.batch_size or a smaller --config.optim.accumulate"
+        )
     squares = jnp.square(z[:, None] - others).sum(-1)
     own = jnp.exp(-squares / (2 * variance))
     # An unbiased mean leaves out each z with itself, where the kernel is 1.
@@ -89,15 +101,15 @@ def mmd(kl, mean, log_variance, z, s: Settings):
         -jnp.square(z).sum(-1) / (2 * (variance + 1))
     )
     prior = (variance / (variance + 2)) ** (dims / 2)
-    return (within - 2 * across).mean() + prior
+    return s.beta * ((within - 2 * across).mean() + prior)
 
 
 def l2(kl, mean, log_variance, z, s: Settings):
-    """|z|^2 / 2: the latents' part of the regularised autoencoder's loss.
+    """beta |z|^2 / 2: the latents' part of the regularised autoencoder's loss.
 
     Ghosh et al. 2020 (arXiv 1903.12436), equation 9.
     """
-    return 0.5 * jnp.square(z).sum(-1).mean()
+    return s.beta * 0.5 * jnp.square(z).sum(-1).mean()
 
 
 REGULARIZERS: dict[str, Callable] = {
@@ -116,7 +128,7 @@ def weights(decoder: Params, decode: Callable, z: jax.Array, keys: jax.Array) ->
 
 
 def gradient(decoder: Params, decode: Callable, z: jax.Array, keys: jax.Array) -> jax.Array:
-    """|dD/dz|^2, the squared Frobenius norm of the decoder's Jacobian: the same, RAE-GP.
+    """|dD/dz|^2, the squared Frobenius norm of the decoded mean's Jacobian: the same, RAE-GP.
 
     Estimated without bias by the Jacobian's product with one standard normal vector for each
     example.

@@ -75,6 +75,12 @@ class VDVAE:
         noise = jnp.zeros((len(batch["x"]), self.latent_dim))
         return Posterior(*self._infer(params, batch, noise).posterior)
 
+    def sample_posterior(self, params, extra, batch, keys):
+        """One draw of all layers, from the top down, each given the draws of those above."""
+        noise = self._noise(keys)
+        mean, log_variance = self._infer(params, batch, noise).posterior
+        return mean + jnp.exp(log_variance / 2) * noise
+
     def decode(self, params, extra, z, label=None):
         return self.likelihood.mean(self._apply("decode", params, z))
 

@@ -1,5 +1,7 @@
 """Autoencoders with discrete latents (van den Oord et al. 2017, arXiv 1711.00937)."""
 
+import math
+
 from ml_collections import ConfigDict
 
 from gen_jax import likelihoods
@@ -13,6 +15,8 @@ from gen_jax.families.vqvae.quantizers import Quantizer, ScalarQuantizer, Vector
 FAMILIES = (VQVAE,)
 
 QUANTIZERS = ("vq", "fsq")
+
+MAX_CODES = 2**20  # each is counted, in training and in evaluation
 
 
 def default_model() -> ConfigDict:
@@ -68,6 +72,11 @@ def _quantizer(model: ConfigDict) -> Quantizer:
             raise UserError(
                 f"model.levels={levels} must be numbers from 3 up, one for each dimension; "
                 'use --config.model.levels="(8, 8, 8)"'
+            )
+        if math.prod(levels) > MAX_CODES:
+            raise UserError(
+                f"model.levels={levels} make {math.prod(levels):,} codes, more than {MAX_CODES:,}; "
+                'use fewer or smaller ones, as --config.model.levels="(8, 8, 8)"'
             )
         return ScalarQuantizer(levels)
     if not 0 <= model.decay < 1:

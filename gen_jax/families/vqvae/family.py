@@ -89,6 +89,10 @@ class VQVAE:
         mean = self._apply("encode", params, batch["x"]).reshape(-1, self.latent_dim)
         return Posterior(mean, jnp.full_like(mean, _LOG_VARIANCE))
 
+    def sample_posterior(self, params, extra, batch, keys):
+        """The encoder's output itself: there is no noise."""
+        return self.encode(params, extra, batch).mean
+
     def decode(self, params, extra, z, label=None):
         """Quantises z [N, latent_dim] and decodes the codes."""
         quantized = self.quantizer.quantize(extra, z.reshape(-1, *self._grid))

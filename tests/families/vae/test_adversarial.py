@@ -10,6 +10,7 @@ from test_priors import build as build_vae
 from test_regularizers import on_devices
 
 from gen_jax import keys, likelihoods
+from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families.vae.adversarial import permute_dims
 
@@ -121,7 +122,7 @@ def test_who_learns_what_in_a_vae_gan():
         difference = family._judge(own, decode(z))[0] - family._judge(own, real)[0]
         prior = family._apply("sample_prior", own, keys.named(EACH, "prior"), given["label"], 1.0)
         generator = sum(
-            jax.nn.softplus(-family._judge(own, decode(part))[1]).mean() / 2 for part in (z, prior)
+            jax.nn.softplus(-family._judge(own, decode(part))[1]).mean() for part in (z, prior)
         )
         rate = likelihoods.gaussian_kl(mean, log_variance).mean()
         return rate, 0.5 * jnp.square(difference).sum(-1).mean(), generator
@@ -153,6 +154,11 @@ def test_what_goes_with_an_adversary():
         ({"adversary": "image", "regularizer": "mmd"}, "regularizer=kl"),
         ({"adversary": "factor", "adversary_weight": 0.0}, "above 0"),
         ({"autoencoder": True, "flow_steps": 2}, "without a flow"),
+        ({"adversary": "image", "num_bounds": 3}, "num_bounds=1"),
     ):
         with pytest.raises(UserError, match=word):
             build_vae(**changes)
+    real = DataSpec("real", (4, 4, 1), levels=17)
+    with pytest.raises(UserError, match=r"the mean of p\(x\|z\) alone.*sigma=0.1"):
+        build_vae(real, adversary="image", likelihood="gaussian")
+    assert build_vae(real, adversary="image", likelihood="gaussian", sigma=0.1)

@@ -135,3 +135,21 @@ def test_estimators_agree_in_the_mean(model):
     t = (standard.mean(0) - dreg.mean(0)) / error
     assert np.abs(t).max() < 5 and np.square(t).mean() < 1.5
     assert not np.allclose(standard[0], dreg[0])
+
+
+def test_a_draw_of_the_posterior_has_been_through_the_flow():
+    family, given = build(flow_steps=2, flow_hidden=(8,)), batch()
+    params, extra = family.init(jax.random.key(0), given)
+    params = jax.tree.map(lambda x: x + 0.5 * jnp.float32(RNG.normal(size=x.shape)), params)
+    x, label = given["x"], given["label"]
+    each = jax.random.split(jax.random.key(1), (4_000, len(x)))
+    draw = jax.jit(jax.vmap(lambda k: family.sample_posterior(params, extra, given, k)))
+    found = np.asarray(draw(each))
+    mean, log_variance = family._apply("encode", params, x, label)
+    z = mean + np.exp(log_variance / 2) * RNG.normal(size=(4_000, *mean.shape))
+    expected = np.asarray(family._apply("transform", params, x, label, [jnp.float32(z)])[0][0])
+    error = expected.std(0) / 4_000**0.5
+    assert (np.abs(found.mean(0) - expected.mean(0)) < 6 * error).all()
+    np.testing.assert_allclose(found.std(0), expected.std(0), rtol=0.1)
+    # What the Gaussian alone would draw is elsewhere.
+    assert (np.abs(z.std(0) - expected.std(0)) > 0.2 * z.std(0)).any()

@@ -159,3 +159,18 @@ def test_the_estimator_follows_from_the_rest():
     assert build(importance_samples=5).estimator == "standard"
     assert build(prior="mixture").estimator == "standard"
     assert build(upper_latent_dims=(2,)).estimator == "standard"
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+def test_the_rate_that_is_logged_is_not_weighted(beta):
+    """By one draw of the exact posterior log w is log p(x): rate + distortion = -log p(x)."""
+    family = build(estimator="standard", beta=beta)
+    given = {"x": jnp.asarray(X), "label": jnp.zeros(1, jnp.int32)}
+    each = keys.per_example(keys.stream(0, "test"), jnp.arange(1))
+    losses, _, metrics = family.losses(("vae",), params(), {}, given, each, jnp.int32(0))
+    cov = DECODER.T @ DECODER + SIGMA**2 * np.eye(2)
+    exact = stats.multivariate_normal(np.zeros(2), cov).logpdf(X[0])
+    assert metrics["elbo"] == pytest.approx(exact, rel=1e-4)
+    weighted = metrics["distortion"] + beta * metrics["rate"]
+    assert losses["vae"] == pytest.approx(float(weighted), rel=1e-5)
+    assert abs(metrics["rate"]) > 0.1

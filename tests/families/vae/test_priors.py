@@ -168,3 +168,22 @@ def test_samples_of_two_linear_layers_have_the_exact_covariance():
     x = np.asarray(family.sample(params, extra, jax.random.key(5), 40_000))  # means of p(x|z)
     expected = w.T @ (a.T @ a + 0.64 * np.eye(2)) @ w
     np.testing.assert_allclose(np.cov(x.T), expected, atol=0.05)
+
+
+@pytest.mark.parametrize("width", [8, 16])
+def test_narrow_layers_start_finite(width):
+    """Draws of one layer that are large make those of the next larger still, without bounds."""
+    spec = DataSpec("binary", (28, 28, 1), levels=2)
+    family, given = (
+        build(
+            spec,
+            **{"hidden": (32,), "latent_dim": 64, "upper_latent_dims": (32, 16)},
+            **{"upper_hidden": (width,), "activation": "gelu"},
+        ),
+        batch(spec),
+    )
+    for seed in range(5):
+        params, extra = family.init(jax.random.key(seed), given)
+        run = jax.jit(lambda p, e=extra: family.losses(("vae",), p, e, given, EACH, jnp.int32(0)))
+        losses, _, metrics = run(params)
+        assert metrics["rate"] < 1e9 and np.isfinite(losses["vae"])

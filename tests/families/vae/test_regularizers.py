@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special, stats
 
-from gen_jax import families, parallel
+from gen_jax import families, keys, parallel
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families.vae.regularizers import (
@@ -66,12 +67,34 @@ def test_total_correlation_of_a_known_gaussian():
     assert on_devices(estimated_total_correlation, *inputs)[0] == pytest.approx(0, abs=0.05)
 
 
-def test_weighted_by_beta_it_is_the_kl_and_beta_minus_one_total_correlations():
-    given, beta = (MEAN, LOG_VARIANCE, Z), 6.0
-    inputs = (jnp.float32(a) for a in given)
-    tc = float(on_devices(estimated_total_correlation, *inputs)[0])
-    found = beta * evaluate("total_correlation", *given, beta=beta)
-    assert found == pytest.approx(beta * KL.sum(1).mean() + (beta - 1) * tc, rel=1e-4)
+def test_beta_weighs_the_total_correlation_alone():
+    """Chen et al.: mutual information + beta TC + dimension-wise KL, in float64 by scipy."""
+    # [i, j, l]: ln q(z_i | x_j) in dimension l.
+    log_q = stats.norm.logpdf(Z[:, None], MEAN, np.exp(LOG_VARIANCE / 2))
+    own = log_q.sum(-1).diagonal()
+    joint = special.logsumexp(log_q.sum(-1), axis=1) - np.log(8)
+    marginals = special.logsumexp(log_q, axis=1) - np.log(8)
+    information, tc = (own - joint).mean(), (joint - marginals.sum(-1)).mean()
+    dimensions = (marginals - stats.norm.logpdf(Z)).sum(-1).mean()
+    # The KL is in closed form, of which the first three are an estimate by these z.
+    noise = KL.sum(1).mean() - (information + tc + dimensions)
+    for beta in (0.0, 1.0, 6.0):
+        found = evaluate("total_correlation", MEAN, LOG_VARIANCE, Z, beta=beta)
+        expected = information + beta * tc + dimensions + noise
+        assert found == pytest.approx(expected, rel=1e-4), beta
+
+
+@pytest.mark.parametrize("name", sorted(set(REGULARIZERS) - {"total_correlation"}))
+def test_beta_weighs_all_of_the_others(name):
+    one, three = (
+        evaluate(name, MEAN, LOG_VARIANCE, Z, target=0.4, beta=beta) for beta in (1.0, 3.0)
+    )
+    assert three == pytest.approx(3 * one, rel=1e-5) and one != 0
+
+
+def test_a_batch_of_one_has_no_discrepancy():
+    with pytest.raises(UserError, match=r"larger --config\.batch_size or a smaller"):
+        evaluate("mmd", MEAN[:1], LOG_VARIANCE[:1], Z[:1])
 
 
 def test_mmd_of_the_prior_is_zero_and_of_a_shifted_gaussian_is_known():
@@ -106,13 +129,15 @@ def test_the_number_of_devices_does_not_matter(name):
 def test_it_is_in_the_loss():
     spec = DataSpec("binary", (4, 4, 1), levels=2)
     model = families.default_model("vae")
-    model.update(hidden=(8,), latent_dim=2, beta=5.0, target=0.7)
+    model.update(hidden=(8,), latent_dim=2, beta=5.0)
     x = jnp.float32(RNG.integers(0, 2, (6, 4, 4, 1)))
     batch = {"x": x, "label": jnp.zeros(6, jnp.int32)}
     each = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(0), jnp.arange(6))
     found = {}
-    for name in REGULARIZERS:
-        model.update(regularizer=name)
+    names = [name for name in REGULARIZERS if name != "l2"]  # that is of a plain autoencoder
+    for name in names:
+        target = 0.7 if name in ("capacity", "free_bits") else 0.0
+        model.update(regularizer=name, target=target)
         family = families.build("vae", model, spec)
         params, extra = family.init(jax.random.key(0), batch)
 
@@ -124,7 +149,36 @@ def test_it_is_in_the_loss():
         found[name] = float(value[0] - metrics["distortion"][0])
     assert found["kl"] == pytest.approx(5 * float(metrics["rate"][0]), rel=1e-4)
     assert found["capacity"] == pytest.approx(5 * abs(float(metrics["rate"][0]) - 0.7), rel=1e-4)
-    assert len({round(value, 5) for value in found.values()}) == len(REGULARIZERS)
+    assert len({round(value, 5) for value in found.values()}) == len(names)
+    mean, log_variance = family.encode(params, extra, batch)
+    z = mean + jnp.exp(log_variance / 2) * keys.normal(keys.named(each, "posterior"), (1, 2))[:, 0]
+    tc = float(on_devices(estimated_total_correlation, mean, log_variance, z)[0])
+    expected = float(metrics["rate"][0]) + 4 * tc
+    assert found["total_correlation"] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["total_correlation", "mmd"])
+def test_it_is_warmed_up_and_is_of_all_draws(name):
+    spec = DataSpec("binary", (4, 4, 1), levels=2)
+    model = families.default_model("vae")
+    model.update(hidden=(8,), latent_dim=2, beta=5.0, regularizer=name, num_bounds=3)
+    model.update(beta_warmup_steps=4)
+    family = families.build("vae", model, spec)
+    x = jnp.float32(RNG.integers(0, 2, (6, 4, 4, 1)))
+    batch = {"x": x, "label": jnp.zeros(6, jnp.int32)}
+    each = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(0), jnp.arange(6))
+    params, extra = family.init(jax.random.key(0), batch)
+    mean, log_variance = family.encode(params, extra, batch)
+    noise = keys.normal(keys.named(each, "posterior"), (3, 2))
+    values = [
+        evaluate(name, mean, log_variance, mean + jnp.exp(log_variance / 2) * noise[:, m], beta=5.0)
+        for m in range(3)
+    ]
+    for step, part in ((0, 0.25), (9, 1.0)):
+        run = lambda b, k, s=step: family.losses(("vae",), params, extra, b, k, s)  # noqa: E731
+        losses, _, metrics = on_devices(run, batch, each)
+        found = float(losses["vae"][0] - metrics["distortion"][0])
+        assert found == pytest.approx(part * np.mean(values), rel=2e-3)
 
 
 def test_the_penalties_of_a_decoder_by_hand():
@@ -161,14 +215,57 @@ def test_a_regularised_autoencoders_loss():
     found = float(losses["vae"][0] - metrics["distortion"][0])
     assert found == pytest.approx(expected, rel=1e-4)
     assert not np.isfinite(family.encode(params, extra, batch).log_variance).any()
-    for changes, word in (
-        ({"regularizer": "free_bits"}, "regularizer=l2 or mmd"),
-        ({"autoencoder": False, "decoder_penalty": "gradient"}, "autoencoder=True"),
-    ):
-        wrong = model.copy_and_resolve_references()
-        wrong.update(changes)
-        with pytest.raises(UserError, match=word):
-            families.build("vae", wrong, spec)
+
+
+def test_the_gradient_penalty_is_of_the_decoded_image():
+    spec = DataSpec("binary", (2, 2, 1), levels=2)
+    model = families.default_model("vae")
+    model.update(hidden=(8,), latent_dim=2, autoencoder=True, decoder_penalty="gradient")
+    model.update(decoder_penalty_weight=1.0)
+    family = families.build("vae", model, spec)
+    batch = {"x": jnp.float32(RNG.integers(0, 2, (6, 2, 2, 1))), "label": jnp.zeros(6, jnp.int32)}
+    params, extra = family.init(jax.random.key(0), batch)
+    z = family.encode(params, extra, batch).mean
+    jacobian = jax.vmap(jax.jacfwd(lambda z: family.decode(params, extra, z[None])[0]))(z)
+    expected = np.square(jacobian).sum((1, 2, 3, 4)).mean()
+
+    def run(each):
+        losses, _, metrics = on_devices(
+            lambda b, k: family.losses(("vae",), params, extra, b, k, 0), batch, each
+        )
+        return losses["vae"][0] - metrics["distortion"][0]
+
+    draws = np.asarray(jax.lax.map(run, jax.random.split(jax.random.key(1), (2_000, 6))))
+    assert abs(draws.mean() - expected) < 4 * draws.std() / len(draws) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"autoencoder": True, "regularizer": "free_bits"}, "regularizer=l2 or mmd"),
+        ({"decoder_penalty": "gradient"}, "autoencoder=True"),
+        ({"autoencoder": True, "num_bounds": 5}, "num_bounds=1"),
+        ({"autoencoder": True, "importance_samples": 5}, "importance_samples=1"),
+        ({"autoencoder": True, "estimator": "dreg"}, "estimator=auto"),
+        ({"autoencoder": True, "beta_warmup_steps": 9}, "beta_warmup_steps=0"),
+        ({"autoencoder": True, "beta": 4.0}, "no KL to weigh"),
+        ({"target": 5.0}, "is of capacity and free_bits"),
+        ({"regularizer": "free_bits"}, r"target=25.* as 0\.1"),
+        ({"regularizer": "capacity"}, "target=25"),
+        ({"regularizer": "total_correlation"}, "beta=6"),
+        ({"regularizer": "l2"}, "autoencoder=True"),
+        ({"flow_steps": 2, "flow_hidden": ()}, "flow_hidden="),
+        ({"network": "conv", "hidden": ()}, "hidden="),
+        ({"sigma": 0.3}, "likelihood=gaussian"),
+        ({"prior": "vamp", "flow_steps": 2}, "flow_steps=0"),
+    ],
+    ids=str,
+)
+def test_what_would_have_no_effect_is_refused(changes, word):
+    model = families.default_model("vae")
+    model.update(changes)
+    with pytest.raises(UserError, match=word):
+        families.build("vae", model, DataSpec("binary", (4, 4, 1), levels=2))
 
 
 def test_they_need_the_closed_form():

@@ -166,6 +166,17 @@ def test_decoding_the_means_is_the_pass_without_noise(model):
     assert np.abs(moved - decoded).max() > 1e-3
 
 
+def test_a_draw_of_the_posterior_decodes_as_it_was_drawn(model):
+    family, params, batch, each = model
+    z = family.sample_posterior(params, {}, batch, each)
+    noise = keys.normal(each, (family.latent_dim,))
+    drawn = family.likelihood.mean(family._infer(params, batch, noise).outputs)
+    np.testing.assert_allclose(family.decode(params, {}, z), drawn, rtol=1e-4, atol=1e-5)
+    mean, log_variance = family.encode(params, {}, batch)
+    apart = mean + jnp.exp(log_variance / 2) * noise  # lower layers given means, not draws
+    assert np.abs(z - apart).max() > 1e-2
+
+
 def test_the_posterior_reads_the_image_and_the_prior_does_not(model):
     """KL to the prior at each layer, with z given: it changes with x through q alone."""
     family, params, batch, _ = model
@@ -315,7 +326,7 @@ def test_training_steps_lower_the_loss_and_move_every_parameter():
     ("spec", "changes", "expected"),
     [
         (DataSpec("real", (2,)), {"likelihood": "gaussian"}, "needs images"),
-        (SPEC, {"likelihood": "gaussian"}, "binary data has bernoulli"),
+        (SPEC, {"likelihood": "gaussian"}, "not of binary data, which have bernoulli"),
         (SPEC, {"dtype": "float16"}, "valid are: float32, bfloat16"),
         (SPEC, {"latent_channels": 0}, "model.latent_channels=0 must be at least 1"),
         (SPEC, {"blocks": (1, 1, 1, 1, 1)}, "7x5 have 2 to 4: .*'\\(1, 1, 1, 1\\)'"),

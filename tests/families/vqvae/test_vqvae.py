@@ -143,8 +143,8 @@ def test_encoder_starts_standardised_and_the_codebook_at_its_outputs():
 
 def test_abilities():
     family = build()
-    assert isinstance(family, base.Autoencoder) and isinstance(family, base.Discrete)
-    assert not isinstance(family, base.Sampler)
+    assert families.has(family, base.Autoencoder) and families.has(family, base.Discrete)
+    assert not families.has(family, base.Sampler)
     assert build(quantizer="fsq").codebook_size == 12 and family.codebook_size == 7
     with pytest.raises(UserError, match="codes, which VAE lacks; families that have it: VQVAE"):
         model = families.default_model("vae")
@@ -224,6 +224,7 @@ def test_the_loop_moves_the_codebook_by_the_batch_of_each_step():
         ({"restart_threshold": 1.0}, None, "restart_threshold=1.0 must be from 0"),
         ({"quantizer": "fsq", "levels": ()}, None, "one for each dimension"),
         ({"quantizer": "fsq", "levels": (8, 2)}, None, "must be numbers from 3 up"),
+        ({"quantizer": "fsq", "levels": (8,) * 12}, None, "more than 1,048,576"),
     ],
 )
 def test_unsuitable_models_are_refused(changes, spec, expected):
