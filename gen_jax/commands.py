@@ -109,11 +109,11 @@ def evaluate(flags: argparse.Namespace, overrides: list[str]) -> None:
     changed = [argument for argument in overrides if not argument.startswith("--config.eval.")]
     if changed:
         raise UserError(f"{changed[0]}: only --config.eval.* can be changed after training")
-    names = tuple(flags.metrics.split(",")) if flags.metrics else config.eval.metrics
+    names = _listed(flags.metrics) if flags.metrics else config.eval.metrics
     evaluation.check_names(names)
     table = results.ROOT / "results" / f"{flags.record}.json"
     if flags.record:
-        results.read(table)  # before the work, to refuse a table that does not exist
+        results.check_run(table, config, workdir, flags.replica)  # before the work
     figures = experiment.evaluate(config, workdir, names, flags.replica)
     logs.evaluation_table(files.read_json(workdir / "evaluation.json"))
     _print_pictures(workdir)
@@ -137,6 +137,8 @@ def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
     trained = gen_jax.load(workdir, flags.replica)
     x = trained.sample(flags.num, flags.label, flags.seed, flags.temperature)
     name = f"seed_{flags.seed}" if flags.label is None else f"label_{flags.label}_seed_{flags.seed}"
+    if flags.temperature != 1:
+        name += f"_temperature_{flags.temperature:g}"
     folder = samples_folder(workdir)
     arrays = io.BytesIO()
     np.savez(arrays, x=x)
@@ -158,7 +160,8 @@ def reproduce(flags: argparse.Namespace, overrides: list[str]) -> None:
     """Lists a table's rows with what they cost; trains, evaluates and records those asked for."""
     from gen_jax import logs, results
 
-    _refuse(overrides)
+    if given := [*overrides, *filter(None, [flags.workdir])]:
+        raise UserError(f"{given[0]}: a row is of its experiment as it stands, in runs/; use train")
     rows = results.read(results.ROOT / "results" / f"{flags.table}.json")
     if not flags.rows:
         cells = [(row["row"], row["metric"], *results.summary(row)) for row in rows]
@@ -167,16 +170,17 @@ def reproduce(flags: argparse.Namespace, overrides: list[str]) -> None:
         print(f"to measure: python launch.py reproduce --table={flags.table} --rows=ROW,ROW")
         return
     commands = {row["row"]: row["command"] for row in rows}
-    for name in flags.rows.split(","):
+    experiments = Path(os.path.relpath(results.ROOT / "experiments"))
+    names = _listed(flags.rows)
+    for name in names:
         if name not in commands:
-            there = ", ".join(commands)
-            raise UserError(f"table {flags.table} has no row {name!r}; it has: {there}")
-        if not Path(f"experiments/{name.partition(':')[0]}.py").exists():
+            raise UserError(f"table {flags.table} has no row {name!r}{results.near(name, rows)}")
+        if not (experiments / f"{name.partition(':')[0]}.py").exists():
             raise UserError(f"row {name!r} is no experiment; it is measured by {commands[name]}")
-    for name in flags.rows.split(","):
+    for name in names:
         file, colon, argument = name.partition(":")
         workdir = Path("runs") / name.replace(":", "-")
-        config = f"experiments/{file}.py{colon}{argument}"
+        config = f"{experiments / file}.py{colon}{argument}"
         train(argparse.Namespace(config=config, workdir=workdir), [])
         measured = {"metrics": None, "replica": None, "record": flags.table}
         evaluate(argparse.Namespace(workdir=workdir, **measured), [])
@@ -204,6 +208,11 @@ def _require_workdir(flags: argparse.Namespace) -> Path:
     if flags.workdir is None:
         raise UserError(f"{flags.command} needs --workdir=W, the folder of a trained run")
     return flags.workdir
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    """ "a, b," -> ("a", "b")."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _refuse(overrides: list[str]) -> None:

@@ -173,10 +173,13 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     """A table; numbers belong in the columns after the first, which are set to the right."""
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", overflow="fold")
+        # Names are whole, to be copied; where there is no terminal so is all.
+        style = {"justify": "right"} if index else {"no_wrap": True}
+        table.add_column(column, overflow="fold", **style)
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table, width=None if console.is_terminal else 1_000)
 
 
 def evaluation_table(evaluation: dict) -> None:

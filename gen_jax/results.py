@@ -6,6 +6,7 @@ value. `launch.py evaluate --record=TABLE` fills in the rest, so no measured fig
 `python -m gen_jax.results` writes docs/results.md from them.
 """
 
+import difflib
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ import jax
 from ml_collections import ConfigDict
 
 from gen_jax import files, logs
+from gen_jax.checkpoints import Checkpoints
 from gen_jax.errors import UserError
 from gen_jax.evaluation.metric import Metric
 
@@ -27,7 +29,12 @@ FIELDS = (
 
 
 # Metrics whose worst value over several seeds is the largest; of all others it is the smallest.
-_LOWER_IS_BETTER = ("nll", "bits_per_dim", "kl", "reverse_kl", "fid", "kid", "intra_fid", "mse")
+_LOWER_IS_BETTER = ("nll", "nll_ais", "bits_per_dim", "nats_per_character", "distortion", "mse")
+_LOWER_IS_BETTER += ("kl", "reverse_kl", "kl_to_train", "fid", "kid", "intra_fid", "ndb")
+
+# What a command line may change in a run that is recorded: no figure depends on it.
+_HARMLESS = ("data.data_dir", "data.manual_dir", "data.resident_limit_mb", "eval.batch_size")
+_HARMLESS += ("log_every", "checkpoint_every", "keep_checkpoints", "steps_per_dispatch", "trackers")
 
 
 def read(path: Path) -> list[dict]:
@@ -47,6 +54,37 @@ def write(path: Path, rows: list[dict]) -> None:
     files.write_whole(path, json.dumps(rows, indent=2) + "\n")
 
 
+def check_run(path: Path, config: ConfigDict, workdir: Path, replica: int | None) -> None:
+    """Refuses to record what a row's command does not measure: a run changed or not at its end.
+
+    Args:
+      path: `results/TABLE.json`.
+      config: of the run, with what the command line changed in it.
+      workdir: of the run.
+      replica: the only one to be measured, None for all.
+
+    Raises:
+      UserError: naming what differs, or if the table has no row for the experiment.
+    """
+    _rows(path, config)
+    for argument in config.overrides:
+        key = argument.partition("=")[0].removeprefix("--config.")
+        if key not in _HARMLESS:
+            raise UserError(
+                f"--record: this run was changed by {argument}, and a row is of its experiment as "
+                "it stands; record a run without it, in a --workdir of its own"
+            )
+    if config.replica_values:
+        raise UserError("--record: the replicas differ in more than their seed (replica_values)")
+    if replica is not None:
+        raise UserError(f"--record: a row has all replicas of a run; leave out --replica={replica}")
+    step = max(Checkpoints(workdir / "checkpoints").steps(), default=0)
+    if step < config.steps:
+        raise UserError(
+            f"--record: the run stands at step {step:,} of {config.steps:,}; train it to its end"
+        )
+
+
 def record(
     path: Path, config: ConfigDict, figures: dict[str, Metric], seconds: float
 ) -> list[dict]:
@@ -61,15 +99,13 @@ def record(
     Raises:
       UserError: if the table has no row for this experiment and these metrics.
     """
-    rows = read(path)
-    file, _, argument = config.experiment.partition(":")
-    name = Path(file).stem + (f":{argument}" if argument else "")
-    filled = [row for row in rows if row["row"] == name and row["metric"] in figures]
+    rows, own = _rows(path, config)
+    filled = [row for row in own if row["metric"] in figures]
     if not filled:
-        there = ", ".join(f"{row['row']} ({row['metric']})" for row in rows)
+        there = ", ".join(row["metric"] for row in own)
         raise UserError(
-            f"table {path.stem!r} has no row {name!r} with one of {', '.join(figures)}; "
-            f"its rows are: {there}"
+            f"table {path.stem!r} has {there} of {own[0]['row']!r}, and {', '.join(figures)} were "
+            f"measured; use --metrics={there}"
         )
     for row in filled:
         figure = figures[row["metric"]]
@@ -87,6 +123,24 @@ def record(
         }
     write(path, rows)
     return filled
+
+
+def near(name: str, rows: list[dict]) -> str:
+    """The end of an error about a row that a table does not have: those that it may mean."""
+    names = list(dict.fromkeys(row["row"] for row in rows))
+    close = difflib.get_close_matches(name, names, 3)
+    return f"; did you mean {' or '.join(close)}?" if close else f"; it has: {', '.join(names)}"
+
+
+def _rows(path: Path, config: ConfigDict) -> tuple[list[dict], list[dict]]:
+    """All rows of a table, and those among them that a run is of."""
+    rows = read(path)
+    file, _, argument = config.experiment.partition(":")
+    name = Path(file).stem + (f":{argument}" if argument else "")
+    own = [row for row in rows if row["row"] == name]
+    if not own:
+        raise UserError(f"table {path.stem!r} has no row {name!r}{near(name, rows)}")
+    return rows, own
 
 
 def _worst(name: str, figure: Metric) -> float | None:
@@ -154,11 +208,11 @@ def summary(row: dict) -> tuple[str, str, str, str]:
     if value is not None:
         measured = f"{logs.figure(row)} {row['unit']} (n={row['n']:,})"
         if row["worst"] is not None:
-            measured += f", worst {row['worst']:.4g}"
+            measured += f", worst {logs.figure(row | {'value': row['worst']}).partition(' ')[0]}"
         time = f"{row['wall_clock_s'] / 60:.0f} min"
         if reference is not None:
             difference = f"{value - reference:+.3g}"
-    return measured, "" if reference is None else f"{reference:.4g}", difference, time
+    return measured, "" if reference is None else f"{reference:g}", difference, time
 
 
 def _line(row: dict) -> str:

@@ -30,9 +30,11 @@ def claim(config: ConfigDict, workdir: Path) -> Iterator[None]:
         if not path.exists():
             files.write_whole(path, config_lib.to_json(config))
         elif changes := config_lib.difference(read_config(workdir), config):
+            saved = any((workdir / "checkpoints").glob("*"))
+            also = "" if saved else f"; nothing is saved in it, so it can go: rm -r {workdir}"
             raise UserError(
                 f"{workdir} holds a run of another config ({'; '.join(changes)}); use another "
-                "--workdir, or the config that it was started with"
+                f"--workdir, or the config that it was started with{also}"
             )
         yield
 

@@ -63,7 +63,7 @@ def test_several_seeds_have_their_mean_and_their_worst(table):
     results.record(table, config, {"nll": mean}, 60.0)
     row = results.read(table)[0]
     assert row["seeds"] == [0, 1, 2] and row["worst"] == 13.0
-    assert ", worst 13 |" in results.render(table.parent)
+    assert ", worst 13.00 |" in results.render(table.parent)
 
 
 def test_reproduce_lists_and_measures_rows(table, tmp_path, monkeypatch, capsys):
@@ -77,14 +77,18 @@ def test_reproduce_lists_and_measures_rows(table, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(results, "ROOT", tmp_path / "root")
     monkeypatch.setattr(results, "commit", lambda: "abc")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "experiments").symlink_to(cli.ROOT / "experiments")
+    (tmp_path / "root" / "experiments").symlink_to(cli.ROOT / "experiments")
     assert launch.main(["reproduce", "--table=tiny"]) == 0
     assert "not run" in capsys.readouterr().out
+    assert launch.main(["reproduce", "--table=tiny", "--workdir=x"]) == 1
+    assert "x: a row is of its experiment as it stands, in runs/" in capsys.readouterr().err
+    assert launch.main(["reproduce", "--table=tiny", "--config.steps=5"]) == 1
+    assert "as it stands" in capsys.readouterr().err
     assert launch.main(["reproduce", "--table=tiny", "--rows=quickstart:smok"]) == 1
-    assert "no row 'quickstart:smok'; it has: quickstart:smoke" in capsys.readouterr().err
+    assert "no row 'quickstart:smok'; did you mean quickstart:smoke" in capsys.readouterr().err
     assert launch.main(["reproduce", "--table=tiny", "--rows=dcgan:cpu"]) == 1
     assert "it is measured by python -m benchmarks --works=dcgan" in capsys.readouterr().err
-    assert launch.main(["reproduce", "--table=tiny", "--rows=quickstart:smoke"]) == 0
+    assert launch.main(["reproduce", "--table=tiny", "--rows= quickstart:smoke,"]) == 0
     measured = results.read(folder / "tiny.json")[0]
     assert measured["status"] == "measured" and measured["n"] == 32
     assert (tmp_path / "runs" / "quickstart-smoke" / "evaluation.json").exists()
@@ -92,7 +96,55 @@ def test_reproduce_lists_and_measures_rows(table, tmp_path, monkeypatch, capsys)
 
 def test_record_refuses_what_the_table_does_not_have(table):
     config = config_lib.load_file(str(cli.ROOT / "experiments" / "vae_mnist.py"))
-    with pytest.raises(UserError, match=r"no row 'vae_mnist'.*quickstart \(nll\)"):
+    with pytest.raises(UserError, match=r"no row 'vae_mnist'; it has: quickstart, other"):
         results.record(table, config, {"nll": None}, 1.0)
     with pytest.raises(UserError, match=r"no table 'x'; there are: table"):
         results.read(table.parent / "x.json")
+
+
+def test_record_is_of_a_rows_own_run_at_its_end(table, tmp_path):
+    config = config_lib.load_file(str(cli.ROOT / "experiments" / "quickstart.py"))
+    changed = lambda *arguments: config_lib.override(  # noqa: E731
+        config.copy_and_resolve_references(), arguments
+    )
+    fine = changed("--config.data.manual_dir=/data", "--config.eval.batch_size=10")
+    at = lambda step: tmp_path / str(step)  # noqa: E731
+    for step in (config.steps, config.steps - 1):
+        (at(step) / "checkpoints" / str(step)).mkdir(parents=True)
+    assert results.check_run(table, fine, at(config.steps), None) is None
+    smoke = config_lib.load_file(str(cli.ROOT / "experiments" / "quickstart.py") + ":smoke")
+    varied = changed("--config.num_replicas=2")
+    varied.overrides, varied.replica_values = (), (("optim.lr", (1e-3, 1e-4)),)
+    for other, step, replica, word in (
+        (changed("--config.optim.lr=1"), config.steps, None, "changed by --config.optim.lr=1"),
+        (changed("--config.eval.importance_samples=4"), config.steps, None, "importance_samples"),
+        (varied, config.steps, None, "differ in more than their seed"),
+        (config, config.steps, 0, "leave out --replica=0"),
+        (config, config.steps - 1, None, "train it to its end"),
+        (smoke, config.steps, None, "no row 'quickstart:smoke'; did you mean quickstart"),
+    ):
+        with pytest.raises(UserError, match=word):
+            results.check_run(table, other, at(step), replica)
+
+
+def test_a_changed_run_is_not_recorded(table, tmp_path, monkeypatch, capsys):
+    import launch
+
+    folder = tmp_path / "root" / "results"
+    folder.mkdir(parents=True)
+    row = results.read(table)[0] | {"row": "quickstart:smoke"}
+    (folder / "tiny.json").write_text(json.dumps([row]))
+    monkeypatch.setattr(results, "ROOT", tmp_path / "root")
+    at = f"--workdir={tmp_path / 'run'}"
+    assert launch.main(["train", *cli.TINY, at]) == 0
+    assert launch.main(["evaluate", at, "--record=tiny"]) == 1
+    assert "changed by --config.model.hidden=(16,)" in capsys.readouterr().err
+    assert results.read(folder / "tiny.json")[0]["status"] == "not run"
+    assert not (tmp_path / "run" / "evaluation.json").exists()
+
+
+def test_the_worst_seed_of_what_should_be_small_is_the_largest():
+    figure = Metric.over_seeds([Metric(v, 0.1, "", "exact", 9, "") for v in (1.0, 2.0)])
+    for name in ("nll", "nll_ais", "nats_per_character", "distortion", "ndb", "kl_to_train"):
+        assert results._worst(name, figure) == 2.0
+    assert results._worst("modes", figure) == 1.0
