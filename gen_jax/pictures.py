@@ -86,7 +86,8 @@ def curves(rows: list[dict]) -> bytes:
             if part in names:
                 x, y = _series(rows, part)
                 marker = "o" if len(x) < 15 else None
-                label = "validation" if part.startswith("validation/") else "training"
+                held_out = part.startswith("validation/")
+                label, color = ("validation", "#d1242f") if held_out else ("training", color)
                 axis.plot(x, y, color=color, linewidth=1.6, marker=marker, ms=3, label=label)
         axis.set_title(name, fontsize=10, loc="left")
         axis.grid(alpha=0.25)
@@ -118,10 +119,6 @@ def rate_distortion(runs: dict[str, dict[str, np.ndarray]], title: str) -> np.nd
             axes.plot(*run["curve"][:, :2].T, "-o", ms=3, lw=1.4, color=color)
         if "point" in run:
             axes.plot(*run["point"], "o", ms=9, color=color, mec="white", mew=1.4, zorder=3)
-    # Below the curve, as a run's own point lies above it.
-    soft = {"fontsize": 8, "color": "#59636e", "ha": "right", "va": "top"}
-    for *at, beta in curves[0] if curves else ():
-        axes.annotate(f"β = {beta:g}", at, (-4, -3), textcoords="offset points", **soft)
     axes.margins(0.1)
     axes.set_ylim(bottom=0)
     (left, right), (_, high) = axes.get_xlim(), axes.get_ylim()
@@ -129,6 +126,16 @@ def rate_distortion(runs: dict[str, dict[str, np.ndarray]], title: str) -> np.nd
     for level in np.arange(left // step * step, right + high, step):
         axes.plot([level, level - high], [0, high], color="#e4e8ec", lw=0.8, zorder=0)
     axes.set(xlim=(left, right), ylim=(0, high))
+    # Below the curve, as a run's own point lies above it; but not over the axis or one another.
+    soft = {"fontsize": 8, "color": "#59636e", "textcoords": "offset points"}
+    below, above = ((-4, -3), "right", "top"), ((4, 3), "left", "bottom")
+    last = np.full(2, np.inf)
+    for *at, beta in curves[0][::-1] if curves else ():
+        place = axes.transData.transform(at) / (50, 16)  # in sizes of a label
+        if np.abs(place - last).max() > 1:
+            offset, side, end = above if at[1] < 0.06 * high else below
+            axes.annotate(f"β = {beta:g}", at, offset, ha=side, va=end, **soft)
+            last = place
     axes.set_xlabel("distortion (nats)", fontsize=9)
     axes.set_ylabel("rate (nats)", fontsize=9)
     axes.set_title(title, fontsize=10, loc="left")

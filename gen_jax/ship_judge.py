@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import gen_jax
-from gen_jax.errors import UserError
+from gen_jax.errors import UserError, in_one_line
 from gen_jax.evaluation import judges
 
 
@@ -43,5 +43,6 @@ def ship(workdir: Path) -> Path:
 
 
 if __name__ == "__main__":
-    for argument in sys.argv[1:]:
-        print(f"wrote {ship(Path(argument))}")
+    with in_one_line():
+        for argument in sys.argv[1:]:
+            print(f"wrote {ship(Path(argument))}")

@@ -17,8 +17,9 @@ _CAPTIONS = {
     "samples": "Samples from the model.",
     "reconstructions": "Held-out examples, with their reconstructions below.",
     "interpolation": "Straight lines in latent space between two held-out examples (at the ends).",
-    "latent_map": "Decoded points of the latent plane, at equal steps of the prior's probability.",
+    "latent_map": "Decoded points of the latent plane, at equal steps of N(0, I)'s probability.",
 }
+_KIND = re.compile(r"(replica [\d, ]+: )?[^:]*")  # of an alarm: what stands before its evidence
 _STYLE = """
 :root { --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --back: #f6f8fa; --blue: #0969da; }
 * { box-sizing: border-box; }
@@ -93,7 +94,7 @@ def _warnings(rows: list[dict]) -> str:
     """Each kind of alarm once, as it was last seen."""
     newest = {}
     for row in rows:
-        newest |= {line.partition(":")[0]: (row["step"], line) for line in row.get("alarms", ())}
+        newest |= {_KIND.match(line)[0]: (row["step"], line) for line in row.get("alarms", ())}
     lines = [f"<li>step {step:,}: {text(line)}</li>" for step, line in newest.values()]
     return f"<ul>{''.join(lines)}</ul>" if lines else ""
 

@@ -6,13 +6,14 @@ Each W is a workdir that has been evaluated with the metrics elbo (its own point
 rate_distortion (the curve of its decoder) or both.
 """
 
-import sys
+import re
 from pathlib import Path
 
 import numpy as np
 
 from gen_jax import files, pictures
 from gen_jax.errors import UserError
+from gen_jax.report import picture_command
 
 
 def picture(workdirs: list[Path]) -> np.ndarray:
@@ -28,7 +29,8 @@ def picture(workdirs: list[Path]) -> np.ndarray:
         values = {name: metric["value"] for name, metric in result["metrics"].items()}
         if run := _coordinates(values):
             runs[str(workdir)] = run
-            titles[str(workdir)] = f"{result['dataset']}, {result['split']} split"
+            data = f"{result['dataset']}, {result['split']} split"
+            titles[str(workdir)] = ", ".join([data, *_units(result["metrics"])])
         else:
             raise UserError(
                 f"{workdir} has neither its rate nor a curve; measure them: python launch.py "
@@ -38,6 +40,12 @@ def picture(workdirs: list[Path]) -> np.ndarray:
         each = "; ".join(f"{name}: {title}" for name, title in titles.items())
         raise UserError(f"these runs are of different data, draw them apart ({each})")
     return pictures.rate_distortion(_short(runs), titles.popitem()[1])
+
+
+def _units(metrics: dict[str, dict]) -> list[str]:
+    """What the specs of the figures say of x, for example ["binary"]."""
+    found = (re.search(r"\bx=([\w:]+)", metric.get("spec", "")) for metric in metrics.values())
+    return sorted({match[1] for match in found if match})
 
 
 def _coordinates(values: dict[str, float]) -> dict[str, np.ndarray]:
@@ -60,4 +68,4 @@ def _short(runs: dict[str, dict]) -> dict[str, dict]:
 
 
 if __name__ == "__main__":
-    pictures.save_png(Path(sys.argv[1]), picture([Path(w) for w in sys.argv[2:]]))
+    picture_command.run(picture, __doc__)

@@ -1,6 +1,5 @@
 """Samples over training, a row a run: `python -m gen_jax.report.timeline OUT.png W [W ...]`."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ from PIL import Image
 
 from gen_jax import pictures
 from gen_jax.errors import UserError
+from gen_jax.report import picture_command
 
 
 def timeline(workdirs: list[Path], count: int = 4, width: int = 240) -> np.ndarray:
@@ -30,4 +30,4 @@ def timeline(workdirs: list[Path], count: int = 4, width: int = 240) -> np.ndarr
 
 
 if __name__ == "__main__":
-    pictures.save_png(Path(sys.argv[1]), timeline([Path(w) for w in sys.argv[2:]]))
+    picture_command.run(timeline, __doc__)

@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -34,3 +35,16 @@ def test_no_run(tmp_path):
     with pytest.raises(UserError, match="no run in"):
         html.write_report(tmp_path)
     assert experiment.read_metrics(tmp_path) == []
+
+
+def test_alarms_of_several_replicas_are_all_there(workdir):
+    rows = [
+        {"step": 1, "loss/vae": 2.0},
+        {"step": 1, "alarms": ["replica 0: collapse: old", "replica 0: overfitting: b"]},
+        {"step": 2, "alarms": ["replica 0: collapse: new", "replica 1, 2: collapse: c"]},
+    ]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = html.write_report(workdir).read_text()
+    for line in ("step 2: replica 0: collapse: new", "step 1: replica 0: overfitting: b"):
+        assert line in text
+    assert "step 2: replica 1, 2: collapse: c" in text and "collapse: old" not in text

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -54,3 +56,23 @@ def test_runs_that_cannot_be_drawn(workdir, tmp_path):
             rate_distortion.picture([empty])
     with pytest.raises(UserError, match="different data"):
         rate_distortion.picture([workdir("a", **POINT), workdir("b", "digits", **POINT)])
+
+
+def test_runs_of_other_units_are_not_compared(workdir):
+    runs = [workdir("bits", **POINT), workdir("bytes", **POINT)]
+    for run, x in zip(runs, ("binary", "bytes:256"), strict=True):
+        result = json.loads((run / "evaluation.json").read_text())
+        result["metrics"]["rate"]["spec"] = f"rate[data=test:10000, x={x}, samples=10]"
+        (run / "evaluation.json").write_text(json.dumps(result))
+    with pytest.raises(UserError, match="bytes: mnist, test split, bytes:256"):
+        rate_distortion.picture(runs)
+
+
+@pytest.mark.parametrize("module", ["rate_distortion", "timeline"])
+def test_as_a_command_it_ends_in_one_line(module, tmp_path):
+    command = [sys.executable, "-m", f"gen_jax.report.{module}"]
+    bare = subprocess.run(command, capture_output=True, text=True)
+    assert bare.returncode == 2 and "OUT.png W" in bare.stderr
+    empty = subprocess.run([*command, "a.png", str(tmp_path)], capture_output=True, text=True)
+    assert empty.returncode == 1 and empty.stderr.startswith("error: ")
+    assert len(empty.stderr.splitlines()) == 1 and not (tmp_path / "a.png").exists()
