@@ -9,9 +9,12 @@ a cell has at most five samples. `full` in front of all (full_iwae5_2l) is the p
 which needs an accelerator. The short vae1 of MNIST is vae_mnist.py, whose row the table has.
 
 The short schedule is batch 100, 400,000 steps (200,000 of Fashion-MNIST, for its three seeds) and
-a cosine; a one-layer cell of MNIST with one sample takes 24 minutes on 2 idle CPU cores, five
-samples take about twice that. The paper's: batch 20, 9,840,000 steps (3,280 epochs), a learning
-rate that falls from 1e-3 to 1e-4 in eight stages, here drawn as a cosine to 1e-4.
+a cosine. The paper's: batch 20, 9,840,000 steps (3,280 epochs), a learning rate that falls from
+1e-3 to 1e-4 in eight stages, here drawn as a cosine to 1e-4.
+
+On one CPU core, of two that are both busy, five samples take about 100 minutes, two layers with one
+sample 70, three seeds of Fashion-MNIST with one 45; evaluation takes 5 to 15. Measured on MNIST:
+iwae5 85.91 nats, dreg5 85.66, vae1_2l 85.96; on Fashion-MNIST: vae1 233.06.
 """
 
 from gen_jax.config import experiment

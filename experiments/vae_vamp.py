@@ -5,8 +5,17 @@
 
 The argument is DATA_MODEL: mnist or fashion; vae, vamp, hvae (two stochastic layers) or hvae_vamp.
 
-After Tomczak and Welling 2018 (arXiv 1705.07120): dense layers of 300 units, 40 latents a layer,
-500 pseudo-inputs, the weight of the rate warmed up over 100 epochs.
+After Tomczak and Welling 2018 (arXiv 1705.07120) and the table of Norouzi et al. 2020 (Exemplar
+VAE), whose own prior is not here: dense layers of 300 units, 40 latents a layer, 500 pseudo-inputs,
+the weight of the rate warmed up over 100 epochs. Their two layers are no chain: x depends on both.
+
+Nats on the test split, and minutes of training on one CPU core, of two that are both busy:
+
+              vae             vamp            hvae            hvae_vamp
+    mnist     87.69 (48)      84.32 (175)     84.93 (35)      83.34 (104)
+    fashion   230.75 (34)     228.40 (108)    228.75 (53)     228.19 (98)
+
+Evaluation takes 5 to 15 minutes.
 """
 
 from gen_jax.config import experiment
