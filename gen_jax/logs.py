@@ -179,7 +179,9 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     for row in rows:
         table.add_row(*row)
     console = Console(highlight=False)
-    console.print(table, width=None if console.is_terminal else 1_000)
+    if not console.is_terminal:
+        console.width = 1_000
+    console.print(table)
 
 
 def evaluation_table(evaluation: dict) -> None:

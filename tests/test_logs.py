@@ -62,3 +62,10 @@ def test_progress_without_a_terminal_prints_lines(capsys):
 )
 def test_figure(value, stderr, text):
     assert logs.figure({"value": value, "stderr": stderr}) == text
+
+
+def test_a_table_is_whole_where_there_is_no_terminal(capsys):
+    name = "vae_iwae_mnist:fashion_vae50_2l"
+    logs.print_table("t", ("row", "text"), [(name, "long " * 40)])
+    line = next(line for line in capsys.readouterr().out.splitlines() if name in line)
+    assert line.count("long") == 40
