@@ -23,6 +23,11 @@ def ship(workdir: Path) -> Path:
     config, network = run.experiment.config, getattr(run.subject.family, "network", None)
     if config.family != "classifier":
         raise UserError(f"{workdir} holds a {config.family}; a judge is a classifier")
+    if run.spec.kind == "binary":
+        raise UserError(
+            f"{workdir} was trained on binarised images, and a judge reads grey levels; train it "
+            "with --config.data.preprocess=bytes"
+        )
     evaluation = workdir / "evaluation.json"
     if not evaluation.exists():
         raise UserError(f"evaluate it first: python launch.py evaluate --workdir={workdir}")

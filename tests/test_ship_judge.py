@@ -19,6 +19,14 @@ def train(workdir):
     return config
 
 
+def test_a_judge_reads_grey_levels(tmp_path):
+    path = str(cli.ROOT / "experiments" / "classifier_digits.py:smoke")
+    changes = ["--config.model.widths=(4,)", "--config.data.preprocess=dynamic_binarization"]
+    experiment.train(config_lib.override(config_lib.load_file(path), changes), tmp_path)
+    with pytest.raises(UserError, match=r"config\.data\.preprocess=bytes"):
+        ship_judge.ship(tmp_path)
+
+
 def test_a_run_becomes_a_judge(tmp_path, monkeypatch):
     config = train(tmp_path / "run")
     monkeypatch.setattr(judges, "__file__", str(tmp_path / "__init__.py"))

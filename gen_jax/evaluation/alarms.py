@@ -11,13 +11,18 @@ SATURATED = 0.5
 INFORMED = 0.1  # nats: latents of a lower rate tell nothing of the data
 
 
+_AGAINST_COLLAPSE = (
+    "of a GAN, try --config.model.penalty=r1_r2 with a larger model.penalty_weight, "
+    "--config.model.loss=relativistic or, without labels, --config.model.pack=2"
+)
+
+
 def _modes(row: Mapping[str, float]) -> str | None:
     if row["modes"] >= COVERED * row["modes_floor"]:
         return None
     return (
         f"collapse: samples cover {row['modes']:.4g} modes, where a perfect sampler covers "
-        f"{row['modes_floor']:.4g}; try --config.model.penalty=r1_r2, "
-        "--config.model.loss=relativistic or --config.model.pack=2"
+        f"{row['modes_floor']:.4g}; {_AGAINST_COLLAPSE}"
     )
 
 
@@ -26,8 +31,7 @@ def _recall(row: Mapping[str, float]) -> str | None:
         return None
     return (
         f"collapse: recall is {row['recall']:.3f}, where other real data have "
-        f"{row['recall_floor']:.3f}; try --config.model.penalty=r1_r2, "
-        "--config.model.loss=relativistic or --config.model.pack=2"
+        f"{row['recall_floor']:.3f}; {_AGAINST_COLLAPSE}"
     )
 
 
@@ -45,8 +49,9 @@ def _saturated(row: Mapping[str, float]) -> str | None:
     if row["saturated"] <= SATURATED:
         return None
     return (
-        f"divergence: {row['saturated']:.0%} of the discriminator's logits are beyond 10, where "
-        "the generator learns nothing; try --config.model.penalty=r1_r2 or a lower optim.lr"
+        f"divergence: from {row['saturated']:.0%} of its samples the generator learns nothing, as "
+        "its loss is flat there; try --config.model.penalty=r1_r2, another model.loss or a lower "
+        "optim.lr"
     )
 
 

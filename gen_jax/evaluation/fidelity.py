@@ -62,21 +62,26 @@ def kernel_distance(
 ) -> tuple[float, float]:
     """The unbiased squared MMD of features [N, D] and [M, D] -> mean and standard error.
 
-    With the kernel (x.y / D + 1)^3, averaged over random subsets of `size` of each: the kernel
-    inception distance of Binkowski et al. 2018 (arXiv 1801.01401). Subsets share pictures, so
-    the standard error counts no more of them than fit side by side; papers often give the spread
-    over subsets.
+    With the kernel (x.y / D + 1)^3, averaged over random subsets of `size` of each, and of at
+    most half: the kernel inception distance of Binkowski et al. 2018 (arXiv 1801.01401). Subsets
+    of m of n pictures share some, so the spread over them is too small by 1 - m / n, and that of
+    the figure, which has seen all n, is m / n of what it were without: hence m / (n - m). Papers
+    often give the spread itself.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    size = min(size, len(a), len(b))
+    n = min(len(a), len(b))
+    size = _subset(n, size)
     generator = np.random.Generator(np.random.Philox(key=seed))
     values = []
     for _ in range(subsets):
         x = a[generator.permutation(len(a))[:size]]
         y = b[generator.permutation(len(b))[:size]]
         values.append(_unbiased_mmd(x, y))
-    independent = min(subsets, min(len(a), len(b)) // size)
-    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(independent))
+    return float(np.mean(values)), float(np.std(values, ddof=1) * np.sqrt(size / (n - size)))
+
+
+def _subset(n: int, size: int = KID_SIZE) -> int:
+    return min(size, n // 2)
 
 
 def _unbiased_mmd(x: np.ndarray, y: np.ndarray) -> float:
@@ -190,7 +195,10 @@ def kid(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) ->
     def value(other: Seen) -> dict[str, tuple[float, float]]:
         return {"kid": kernel_distance(sets.real.features, other.features)}
 
-    return _with_floor(value, sets, split, "distance", subsets=f"{KID_SUBSETS}x{KID_SIZE}")
+    size = _subset(min(len(sets.real.features), len(sets.fake.features)))
+    if size < 2:
+        raise UserError("kid needs four pictures of each; use a larger --config.eval.num_examples")
+    return _with_floor(value, sets, split, "distance", subsets=f"{KID_SUBSETS}x{size}")
 
 
 @needs(base.Sampler)

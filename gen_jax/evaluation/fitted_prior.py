@@ -62,8 +62,14 @@ class FittedPrior:
 
 
 def family(trained: Family, settings: ConfigDict) -> Family:
-    """The family that `fit` gives, or the one that was trained if no prior is asked for."""
-    return FittedPrior(trained) if settings.fitted_components else trained
+    """The family that `fit` gives, or the one that was trained if no prior is asked for.
+
+    Raises:
+      UserError: if the model is no autoencoder.
+    """
+    if not settings.fitted_components:
+        return trained
+    return FittedPrior(families.require(trained, Autoencoder, "eval.fitted_components"))
 
 
 def _posterior_draw(family, params, extra, batch, keys):
@@ -79,11 +85,11 @@ def fit(subject: Subject, dataset: Dataset, settings: ConfigDict) -> Subject:
     have more dimensions. A family that samples by label has a mixture for each, of its examples.
 
     Raises:
-      UserError: if the model is no autoencoder, or a label has too few examples.
+      UserError: as `family` does, or if a label has too few examples.
     """
     from sklearn.decomposition import PCA  # half a second that a run without such a prior saves
 
-    families.require(subject.family, Autoencoder, "eval.fitted_components")
+    fitted = family(subject.family, settings)
     limited = type(settings)({**settings, "num_examples": EXAMPLES})
     z, label = likelihood.per_example(subject, dataset.splits["train"], limited, _posterior_draw)
     z = np.float64(z)
@@ -91,10 +97,9 @@ def fit(subject: Subject, dataset: Dataset, settings: ConfigDict) -> Subject:
     # So little that it shows nowhere but in components with fewer examples than dimensions.
     floor = 1e-4 * pca.explained_variance_.mean()
     coordinates = pca.transform(z)
-    family = FittedPrior(subject.family)
     groups = [coordinates]
-    if family.num_classes:
-        groups = [coordinates[label == y] for y in range(family.num_classes)]
+    if fitted.num_classes:
+        groups = [coordinates[label == y] for y in range(fitted.num_classes)]
     for y, group in enumerate(groups):
         if len(group) < 2:
             raise UserError(
@@ -107,7 +112,7 @@ def fit(subject: Subject, dataset: Dataset, settings: ConfigDict) -> Subject:
     prior |= jax.tree.map(lambda *each: np.stack(each), *mixtures)
     prior = jax.tree.map(jnp.float32, prior)
     return dataclasses.replace(
-        subject, family=family, extra=subject.extra | {"fitted_prior": prior}
+        subject, family=fitted, extra=subject.extra | {"fitted_prior": prior}
     )
 
 

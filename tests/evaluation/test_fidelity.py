@@ -1,6 +1,7 @@
 """Distances of samples to data against closed forms, other formulas and the papers' words."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -80,21 +81,29 @@ def test_kernel_distance_is_the_double_sum():
     within = [kernel(a[i], a[j]) + kernel(b[i], b[j]) for i, j in pairs if i != j]
     between = [kernel(a[i], b[j]) for i, j in pairs]
     exact = sum(within) / 72 - 2 * sum(between) / 81
-    value, stderr = fidelity.kernel_distance(a, b, subsets=3)
-    assert value == pytest.approx(exact, rel=1e-9)
-    assert stderr == pytest.approx(0, abs=1e-9), "every subset is the whole set"
+    assert fidelity._unbiased_mmd(a, b) == pytest.approx(exact, rel=1e-9)
+    # Subsets of two of four, all of them about as often: their mean is that of the whole.
+    value, stderr = fidelity.kernel_distance(a[:4], b[:4], subsets=4_000)
+    pairs = np.array(list(itertools.combinations(range(4), 2)))
+    halves = [fidelity._unbiased_mmd(a[i], b[j]) for i in pairs for j in pairs]
+    assert value == pytest.approx(np.mean(halves), abs=5 * np.std(halves) / 4_000**0.5)
+    assert value == pytest.approx(fidelity._unbiased_mmd(a[:4], b[:4]), abs=0.5)
+    assert stderr == pytest.approx(np.std(halves), rel=0.1), "m / (n - m) is 1"
 
 
-def test_kernel_distance_is_unbiased_and_knows_its_error():
-    results = np.array(
-        [
-            fidelity.kernel_distance(gaussian(200, 3, 2 * i), gaussian(300, 3, 2 * i + 1), 20, 50)
-            for i in range(60)
-        ]
-    )
-    values, stderrs = results.T
-    assert abs(values.mean()) < 4 * values.std(ddof=1) / np.sqrt(len(values))
-    assert 0.5 < stderrs.mean() / values.std(ddof=1) < 2.5
+@pytest.mark.parametrize("shift", [0.0, 0.6])
+@pytest.mark.parametrize("size", [20, 50, 100])
+def test_kernel_distance_is_unbiased_and_knows_its_error(size, shift):
+    def one(i):
+        a, b = gaussian(100, 3, 2 * i), gaussian(100, 3, 2 * i + 1, shift)
+        return fidelity.kernel_distance(a, b, 20, size)
+
+    values, stderrs = np.array([one(i) for i in range(60)]).T
+    exact = fidelity._unbiased_mmd(gaussian(2_000, 3, 998), gaussian(2_000, 3, 999, shift))
+    assert abs(values.mean() - exact) < 5 * values.std(ddof=1) / np.sqrt(len(values)) + 0.1 * exact
+    # Without a shift the estimate is degenerate: its variance falls with n^2 and not with n.
+    low, high = (0.7, 1.5) if shift else (0.7, 4.0)
+    assert low < stderrs.mean() / values.std(ddof=1) < high
     value, stderr = fidelity.kernel_distance(gaussian(500, 3, 0), gaussian(500, 3, 1, 0.5), 20, 100)
     assert value > 5 * stderr
 

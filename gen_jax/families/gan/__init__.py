@@ -112,6 +112,12 @@ def _check(model: ConfigDict, spec: DataSpec, conditioned: bool) -> None:
         raise UserError(
             f"unknown augmentation {unknown[0]!r}; valid are: {', '.join(AUGMENTATIONS)}"
         )
+    if model.simultaneous and (model.generator_updates, model.discriminator_updates) != (1, 1):
+        raise UserError(
+            "model.simultaneous is one turn of both; use --config.model.generator_updates=1 and "
+            "--config.model.discriminator_updates=1"
+        )
+    _check_network(model, spec)
     if conditioned and not spec.num_classes:
         raise UserError("model conditions need labels, and these data have none")
     if conditioned and model.pack > 1:
@@ -125,6 +131,36 @@ def _check(model: ConfigDict, spec: DataSpec, conditioned: bool) -> None:
         raise UserError(
             "model.generator_condition='norm' needs --config.model.generator_norm=batch"
         )
+    _check_pairs(model)
+
+
+def _check_network(model: ConfigDict, spec: DataSpec) -> None:
+    for key in ("generator_widths", "discriminator_widths"):
+        if model.network == "infogan" and len(model[key]) != 3:
+            raise UserError(
+                f"model.{key}: an infogan has three; use --config.model.{key}='(64, 128, 1024)'"
+            )
+        if model.network in ("dcgan", "resnet") and not model[key]:
+            raise UserError(f"model.{key} is empty; use --config.model.{key}='(64, 128, 256)'")
+    if model.network == "dcgan" and min(spec.shape[:2]) <= 4:
+        raise UserError(
+            f"a dcgan halves images of more than 4x4, and these are {spec.shape[0]}x"
+            f"{spec.shape[1]}; use --config.model.network=resnet or mlp"
+        )
+    if model.network == "resnet" and model.generator_norm != "none":
+        raise UserError(
+            "a resnet has no normalisation; use --config.model.generator_norm=none and, with "
+            "labels, --config.model.generator_condition=concat"
+        )
+    if model.network == "resnet" and model.spectral_norm:
+        raise UserError(
+            "a resnet's blocks start at zero, of which there is no largest singular value to "
+            "divide by; use --config.model.penalty=r1_r2 without model.spectral_norm, or "
+            "--config.model.network=dcgan"
+        )
+
+
+def _check_pairs(model: ConfigDict) -> None:
     for key in ("penalty_weight", "augment_probability"):
         if len(model[key]) != 2:
             raise UserError(f"model.{key} is a pair: --config.model.{key}='(1.0, 1.0)'")

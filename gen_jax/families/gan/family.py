@@ -16,6 +16,10 @@ from gen_jax.families.gan.networks import Discriminator, Generator
 from gen_jax.families.gan.penalties import PENALTIES, logits_and_penalty
 from gen_jax.nn.augment import augment
 
+# A slope of the generator's loss in a logit under which it counts as flat; unsaturated ones are
+# about 1.
+FLAT = 1e-4
+
 
 @dataclasses.dataclass(frozen=True)
 class GAN:
@@ -105,15 +109,15 @@ class GAN:
                 "margin": (real_logits - fake_logits).mean(),
                 "penalty": cost,
             }
-            # Logits beyond 10 leave the other player a ten-thousandth of the gradient.
-            both = jnp.concatenate([real_logits, fake_logits])
-            metrics["saturated"] = (jnp.abs(both) > 10).mean()
+            # The part of the samples from which the generator learns next to nothing.
+            slope = jax.grad(lambda fake: LOSSES[self.loss](real_logits, fake)[1])(fake_logits)
+            metrics["saturated"] = (jnp.abs(slope) * len(slope) < FLAT).mean()
         if "label_logits" in at_real:
             of_real, of_fake = (
                 optax.softmax_cross_entropy(at["label_logits"], label).mean()
                 for at in (at_real, at_fake)
             )
-            discriminator_loss += of_real
+            discriminator_loss += of_real + of_fake  # each player wants the labels right, of both
             generator_loss += of_fake
             metrics["label_loss/real"], metrics["label_loss/fake"] = of_real, of_fake
         values = {"discriminator": discriminator_loss, "generator": generator_loss}

@@ -43,7 +43,7 @@ class Norm(nn.Module):
 
 
 class MLPGenerator(nn.Module):
-    """z [B, L] -> x [B, *shape] through dense layers, without normalisation."""
+    """z [B, L] -> x [B, *shape] through dense layers."""
 
     shape: tuple[int, ...]
     widths: tuple[int, ...]

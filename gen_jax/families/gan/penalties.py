@@ -48,7 +48,7 @@ def _half(squares: jax.Array) -> jax.Array:
     return squares / 2
 
 
-def _one_sided_at_one(squares: jax.Array) -> jax.Array:
+def _norm_of_one(squares: jax.Array) -> jax.Array:
     # The root's gradient at 0 is infinite, and 0 is where a zero-initialised head starts.
     return jnp.square(jnp.sqrt(squares + 1e-12) - 1)
 
@@ -56,9 +56,9 @@ def _one_sided_at_one(squares: jax.Array) -> jax.Array:
 PENALTIES = {
     "none": Penalty(),
     # Gulrajani et al. 2017 (arXiv 1704.00028), equation 3.
-    "wgan_gp": Penalty(("other",), _one_sided_at_one, _between),
+    "wgan_gp": Penalty(("other",), _norm_of_one, _between),
     # Kodali et al. 2017 (arXiv 1705.07215), equation 4, with the noise of the authors' code.
-    "dragan": Penalty(("other",), _one_sided_at_one, _around),
+    "dragan": Penalty(("other",), _norm_of_one, _around),
     # Mescheder et al. 2018 (arXiv 1801.04406), equations 9 and 10.
     "r1": Penalty(("real",), _half),
     "r2": Penalty(("fake",), _half),

@@ -171,6 +171,44 @@ def test_both_players_use_the_label(of_generator, of_discriminator):
     assert ("label_loss/real" in metrics) == (of_discriminator == "auxiliary")
 
 
+def test_both_players_of_an_auxiliary_classifier_learn_both_labels():
+    """Odena et al. 2017: L_C is of real and of generated examples, and both maximise it."""
+    conditions = {"generator_condition": "concat"}
+    family = build(**conditions, discriminator_condition="auxiliary", penalty="none")
+    params, extra = initial(family)
+    hinge, wasserstein = (dataclasses.replace(family, loss=n) for n in ("hinge", "wasserstein"))
+    values, _, metrics = losses(hinge, params, extra, batch(), BOTH)
+    of_both = metrics["label_loss/real"] + metrics["label_loss/fake"]
+    # The rest of these losses is known from the mean logits alone.
+    assert values["generator"] + metrics["logits/fake"] == pytest.approx(
+        float(metrics["label_loss/fake"]), rel=1e-4
+    )
+    bare, _, _ = losses(wasserstein, params, extra, batch(), BOTH)
+    assert bare["discriminator"] + metrics["margin"] == pytest.approx(float(of_both), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("loss", "shift", "part"),
+    [
+        ("non_saturating", 12.0, 1.0),  # the discriminator takes all samples for real
+        ("non_saturating", -12.0, 0.0),
+        ("minimax", -12.0, 1.0),  # and for generated, which is what the other loss is for
+        ("minimax", 12.0, 0.0),
+        ("relativistic", 12.0, 0.0),  # a shift of all logits changes nothing
+        ("relativistic", -12.0, 0.0),
+        ("wasserstein", 12.0, 0.0),
+        ("hinge", -12.0, 0.0),
+    ],
+)
+def test_the_generator_learns_nothing_where_its_loss_is_flat(loss, shift, part):
+    family = build(loss=loss, penalty="none")
+    params, extra = initial(family)
+    output = params["discriminator"]["output"]
+    output = {"kernel": output["kernel"] * 0.01, "bias": output["bias"] + shift}
+    params = params | {"discriminator": params["discriminator"] | {"output": output}}
+    assert losses(family, params, extra, batch(), BOTH)[2]["saturated"] == part
+
+
 def test_projection_is_the_product_of_label_and_features():
     family = build(generator_condition="concat", discriminator_condition="projection")
     params, extra = initial(family)
@@ -276,7 +314,22 @@ REFUSED = [
     ),
     ({"penalty_weight": (1.0,)}, r"is a pair"),
     ({"discriminator_updates": 0}, r"must be at least 1"),
+    ({"simultaneous": True, "discriminator_updates": 5}, r"discriminator_updates=1"),
 ]
+IMAGES = [
+    ((8, 8, 1), {"network": "infogan", "generator_widths": (4, 4)}, r"generator_widths='\(64, 128"),
+    ((8, 8, 1), {"network": "dcgan", "discriminator_widths": ()}, r"discriminator_widths is empty"),
+    ((4, 4, 1), {"network": "dcgan"}, r"use --config\.model\.network=resnet"),
+    ((64, 3, 1), {"network": "dcgan"}, r"these are 64x3"),
+    ((8, 8, 1), {"network": "resnet", "generator_norm": "batch"}, r"generator_norm=none"),
+    ((8, 8, 1), {"network": "resnet", "spectral_norm": True}, r"penalty=r1_r2"),
+]
+
+
+@pytest.mark.parametrize(("shape", "changes", "message"), IMAGES)
+def test_networks_that_the_images_do_not_suit_are_refused(shape, changes, message):
+    with pytest.raises(UserError, match=message):
+        build(DataSpec("bytes", shape, levels=17), **changes)
 
 
 @pytest.mark.parametrize(("changes", "message"), REFUSED)
