@@ -122,6 +122,8 @@ class Checkpoints:
             except UserError:
                 raise
             except Exception as error:  # whatever orbax makes of a damaged file
+                if not (self.directory / str(step)).is_dir():
+                    return self.restore(template, report)  # a run that goes on has replaced it
                 reason = " ".join(str(error).split())[:120]
                 report(f"checkpoint {step} is damaged and was skipped ({reason})")
                 continue

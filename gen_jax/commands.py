@@ -14,7 +14,7 @@ from gen_jax.errors import UserError
 # What an operating system says of a disk that cannot be written, and of files it cannot open.
 _DISK = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _DISK += (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-_DISK += (errno.ENAMETOOLONG,)
+_DISK += (errno.ENAMETOOLONG, errno.EEXIST)
 
 
 def run(flags: argparse.Namespace, overrides: list[str], quickstart: bool = False) -> int:
@@ -68,6 +68,9 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
         return 128 + stopped.signum
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on from the last checkpoint", 130)
+    except BrokenPipeError:  # what reads the output, as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
         if error.errno not in _DISK:
             raise
@@ -106,8 +109,8 @@ def evaluate(flags: argparse.Namespace, overrides: list[str]) -> None:
 
     workdir = _require_workdir(flags)
     config = config_lib.override(read_config(workdir), overrides)
-    changed = [argument for argument in overrides if not argument.startswith("--config.eval.")]
-    if changed:
+    free = ("--config.eval.", *(f"--config.{key}=" for key in config_lib.WHERE_DATA_ARE))
+    if changed := [argument for argument in overrides if not argument.startswith(free)]:
         raise UserError(f"{changed[0]}: only --config.eval.* can be changed after training")
     names = _listed(flags.metrics) if flags.metrics else config.eval.metrics
     evaluation.check_names(names)
@@ -137,6 +140,8 @@ def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
     trained = gen_jax.load(workdir, flags.replica)
     x = trained.sample(flags.num, flags.label, flags.seed, flags.temperature)
     name = f"seed_{flags.seed}" if flags.label is None else f"label_{flags.label}_seed_{flags.seed}"
+    if flags.replica:
+        name += f"_replica_{flags.replica}"
     if flags.temperature != 1:
         name += f"_temperature_{flags.temperature:g}"
     folder = samples_folder(workdir)
@@ -158,32 +163,18 @@ def report(flags: argparse.Namespace, overrides: list[str]) -> None:
 
 def reproduce(flags: argparse.Namespace, overrides: list[str]) -> None:
     """Lists a table's rows with what they cost; trains, evaluates and records those asked for."""
-    from gen_jax import logs, results
+    from gen_jax import results
 
     if given := [*overrides, *filter(None, [flags.workdir])]:
         raise UserError(f"{given[0]}: a row is of its experiment as it stands, in runs/; use train")
-    rows = results.read(results.ROOT / "results" / f"{flags.table}.json")
     if not flags.rows:
-        cells = [(row["row"], row["metric"], *results.summary(row)) for row in rows]
-        columns = ("row", "metric", "measured", "reference", "difference", "time")
-        logs.print_table(f"table {flags.table}", columns, cells)
-        print(f"to measure: python launch.py reproduce --table={flags.table} --rows=ROW,ROW")
+        results.print_rows(flags.table)
         return
-    commands = {row["row"]: row["command"] for row in rows}
-    experiments = Path(os.path.relpath(results.ROOT / "experiments"))
-    names = _listed(flags.rows)
-    for name in names:
-        if name not in commands:
-            raise UserError(f"table {flags.table} has no row {name!r}{results.near(name, rows)}")
-        if not (experiments / f"{name.partition(':')[0]}.py").exists():
-            raise UserError(f"row {name!r} is no experiment; it is measured by {commands[name]}")
-    for name in names:
-        file, colon, argument = name.partition(":")
-        workdir = Path("runs") / name.replace(":", "-")
-        config = f"{experiments / file}.py{colon}{argument}"
-        train(argparse.Namespace(config=config, workdir=workdir), [])
-        measured = {"metrics": None, "replica": None, "record": flags.table}
-        evaluate(argparse.Namespace(workdir=workdir, **measured), [])
+    for config in results.configs(flags.table, _listed(flags.rows)):
+        own = argparse.Namespace(config=config, workdir=default_workdir(config))
+        train(own, [])
+        own.metrics, own.replica, own.record = None, None, flags.table
+        evaluate(own, [])
 
 
 def sweep(flags: argparse.Namespace, overrides: list[str]) -> None:

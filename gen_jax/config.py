@@ -24,6 +24,8 @@ from gen_jax.sweep import Sweep
 _ELEMENTS = {"overrides": "", "model.augmentations": "", "model.upper_latent_dims": 0}
 _ELEMENTS |= {"replica_values": None}
 _MAX_INT, _MAX_FLOAT, _MAX_LENGTH, _MAX_TEXT = 2**31 - 1, 3e38, 100, 1_000
+# They differ between machines and not between runs.
+WHERE_DATA_ARE = ("data.data_dir", "data.manual_dir")
 _AT_LEAST_1 = ("steps", "batch_size", "steps_per_dispatch", "num_replicas", "keep_checkpoints")
 _AT_LEAST_1 += ("optim.accumulate",)
 _AT_LEAST_1 += tuple(
@@ -164,7 +166,10 @@ def load_file(path_and_argument: str) -> ConfigDict:
 
 def experiment_function(path: str) -> Callable[[str], ConfigDict]:
     """The `get_config` of an experiment file; its `variants` are the arguments that it takes."""
-    return _module(path).get_config
+    function = getattr(_module(path), "get_config", None)
+    if function is None:
+        raise UserError(f"{path} has no get_config(); see experiments/quickstart.py for one")
+    return function
 
 
 def load_sweep(path_and_argument: str) -> Sweep:
@@ -306,15 +311,19 @@ def _problem(value: Any, default: Any, name: str) -> str:
         problems = [problem for item in value if (problem := _problem(item, element, name))]
         return f"a list, each of it {problems[0]}" if problems else ""
     if isinstance(default, str):
-        good = isinstance(value, str) and value.isprintable() and len(value) <= _MAX_TEXT
-        return "" if good else f"a line of at most {_MAX_TEXT} characters"
+        most = 100 * _MAX_TEXT if name == "overrides" else _MAX_TEXT  # values of 1,024 replicas
+        good = isinstance(value, str) and value.isprintable() and len(value) <= most
+        return "" if good else f"a line of at most {most} characters"
     return "a section of keys"
 
 
 def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """Lines `key: old -> new` of what differs; how it came about (`overrides`) does not count."""
+    """Lines `key: old -> new` of what differs.
+
+    How it came about (`overrides`) and where the data are do not count.
+    """
     old, new, missing = flatten(old), flatten(new), "(not there)"
-    keys = sorted((old.keys() | new.keys()) - {"overrides"})
+    keys = sorted((old.keys() | new.keys()) - {"overrides", *WHERE_DATA_ARE})
     pairs = [(key, old.get(key, missing), new.get(key, missing)) for key in keys]
     return [f"{key}: {before} -> {after}" for key, before, after in pairs if before != after]
 

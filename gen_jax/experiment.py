@@ -1,5 +1,6 @@
 """One run, read top to bottom: data, family, state, loop, evaluation."""
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -126,21 +127,23 @@ class Experiment:
         return subject
 
 
-def build(config: ConfigDict) -> Experiment:
-    """Config -> data, family, optimisers.
+def build(config: ConfigDict, num_devices: int = 1) -> Experiment:
+    """Config -> data, family, optimisers, to train on so many devices or to evaluate on any.
 
     Raises:
       UserError: for anything in the config that cannot run.
     """
-    config_lib.check(config, parallel.num_devices())
+    config_lib.check(config, num_devices)
     evaluation.check_names([*config.eval.validation_metrics, *config.eval.metrics])
     dataset = sources.load(config.data)
     family = families.build(config.family, config.model, dataset.spec)
     evaluation.check(family, config.eval.validation_metrics, "eval.validation_metrics")
+    fitted_prior.family(family, config.eval)  # refuses what has no latents
     networks = {name for turn in family.turns for name in turn}
     optimizers.check_sections(config.optim, networks)
     optimizer = {n: optimizers.make(config.optim, config.steps, n) for n in sorted(networks)}
     # Before anything is written: it refuses values that cannot differ.
+    replicas.check(config, dataset.spec)
     replicas.apply(replicas.values(config), config, family, optimizer)
     return Experiment(config, dataset, family, optimizer)
 
@@ -156,7 +159,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         that is not finite.
       signals.Stopped: after SIGTERM or Ctrl-C, with the state saved.
     """
-    experiment = build(config)
+    experiment = build(config, parallel.num_devices())
     trackers.check(config.trackers)
     # The first process claims it for all of a run.
     claim = workdir_lib.claim(config, workdir) if parallel.is_main() else contextlib.nullcontext()
@@ -188,11 +191,11 @@ def _train(experiment: Experiment, workdir: Path) -> bool:
     tracked = trackers.start(config.trackers, workdir, config, step) if main else ()
     writer = MetricsWriter(workdir, step, tracked, enabled=main)
     agree = parallel.agreement()
-    newest = {}
+    newest = dict(collections.ChainMap(*reversed(read_metrics(workdir))))  # for alarms
     title = f"{config.experiment or config.family} on {experiment.dataset.name}"
     window = _Window(step, config.batch_size)
     progress = Progress(config.steps, step, title, enabled=main)
-    with checkpoints, writer, signals.catch() as stop, progress:
+    with signals.catch() as stop, checkpoints, writer, progress:
         for batch in batches.dispatches(step, config.steps):
             state, metrics = train_steps(
                 state, data, values, parallel.split(batch, experiment.batch_axis)
@@ -233,6 +236,7 @@ def _look(
     """Validation figures, alarms and pictures of a state; at the last step all its pictures."""
     step = int(state.step)
     row = validate(experiment, state)
+    _check_finite(row, f"at step {step}")
     writer.write(step, row)
     progress.message(_validation_line(step, row))
     alarms = find_alarms(newest | row)
@@ -341,14 +345,7 @@ class _Window:
           UserError: naming the metric, the interval and what to try.
         """
         for metrics in jax.device_get(self._on_device):
-            # The losses first: they are what a user knows.
-            for name in sorted(metrics, key=lambda name: not name.startswith("loss/")):
-                if not np.isfinite(metrics[name]).all():
-                    raise UserError(
-                        f"{name} is not finite between steps {self._counted} and {step}: try a "
-                        "lower --config.optim.lr, --config.optim.clip_norm=1 or "
-                        "--config.optim.warmup_steps; the last good checkpoint stays"
-                    )
+            _check_finite(metrics, f"between steps {self._counted} and {step}")
             self._on_host.append(metrics)
         self._on_device = []
         self._counted = step
@@ -371,6 +368,17 @@ class _Window:
         self._first, self._on_host, self._seconds = step, [], 0.0
         self.resume()
         return row
+
+
+def _check_finite(figures: dict, when: str) -> None:
+    """The losses first: they are what a user knows."""
+    for name in sorted(figures, key=lambda name: not name.startswith("loss/")):
+        if not np.isfinite(figures[name]).all():
+            raise UserError(
+                f"{name} is not finite {when}: try a lower --config.optim.lr, "
+                "--config.optim.clip_norm=1 or --config.optim.warmup_steps; the last good "
+                "checkpoint stays"
+            )
 
 
 def _with_replicas(values: dict[str, np.ndarray]) -> dict[str, float]:

@@ -1,11 +1,15 @@
 """What differs between the replicas of a run: the seed, and `config.replica_values`."""
 
 import dataclasses
+import operator
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from gen_jax import config as config_lib
+from gen_jax import families
+from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families.base import Family
 from gen_jax.optimizers import Optimizer
@@ -36,7 +40,8 @@ def values(config: ConfigDict) -> Values:
     for entry in config.replica_values:
         try:
             key, each = entry
-            each = np.asarray(each, np.uint32 if key == "seed" else np.float32)
+            each = np.asarray(each, np.float32 if key != "seed" else None)
+            each = each if key != "seed" else np.array([operator.index(s) for s in each], np.uint32)
         except (OverflowError, TypeError, ValueError):
             raise UserError(
                 f"replica_values has {entry!r}; entries are (KEY, (VALUE, VALUE, ...))"
@@ -52,6 +57,23 @@ def values(config: ConfigDict) -> Values:
             )
         found[key] = each
     return found
+
+
+def check(config: ConfigDict, spec: DataSpec) -> None:
+    """Refuses values that a run of its own could not have.
+
+    Raises:
+      UserError: naming the key.
+    """
+    for key, each in values(config).items():
+        section, _, name = key.rpartition(".")
+        for value in each if section == "model" else ():
+            own = config.copy_and_resolve_references()
+            own[section][name] = type(own[section][name])(value.tolist())
+            config_lib.check_values(own.to_dict(), config_lib.default_config(own.family).to_dict())
+            families.build(own.family, own.model, spec)
+    if any((each < 0).any() for each in values(config).values()):
+        raise UserError("replica_values has a value below 0")
 
 
 def of(values: Values, replica: int) -> Values:

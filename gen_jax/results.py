@@ -10,11 +10,13 @@ import difflib
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 from ml_collections import ConfigDict
 
+from gen_jax import config as config_lib
 from gen_jax import files, logs
 from gen_jax.checkpoints import Checkpoints
 from gen_jax.errors import UserError
@@ -33,7 +35,7 @@ _LOWER_IS_BETTER = ("nll", "nll_ais", "bits_per_dim", "nats_per_character", "dis
 _LOWER_IS_BETTER += ("kl", "reverse_kl", "kl_to_train", "fid", "kid", "intra_fid", "ndb")
 
 # What a command line may change in a run that is recorded: no figure depends on it.
-_HARMLESS = ("data.data_dir", "data.manual_dir", "data.resident_limit_mb", "eval.batch_size")
+_HARMLESS = (*config_lib.WHERE_DATA_ARE, "data.resident_limit_mb", "eval.batch_size")
 _HARMLESS += ("log_every", "checkpoint_every", "keep_checkpoints", "steps_per_dispatch", "trackers")
 
 
@@ -125,7 +127,35 @@ def record(
     return filled
 
 
-def near(name: str, rows: list[dict]) -> str:
+def print_rows(table: str) -> None:
+    """The rows of a table on the console: what was measured, and how long training took."""
+    rows = read(ROOT / "results" / f"{table}.json")
+    cells = [(row["row"], row["metric"], *summary(row)) for row in rows]
+    columns = ("row", "metric", "measured", "reference", "difference", "time")
+    logs.print_table(f"table {table}", columns, cells)
+    print(f"to measure: python launch.py reproduce --table={table} --rows=ROW,ROW")
+
+
+def configs(table: str, names: Sequence[str]) -> list[str]:
+    """The experiments (`FILE.py:ARGUMENT`) of some of a table's rows.
+
+    Raises:
+      UserError: if a row is not in the table, or is measured otherwise.
+    """
+    rows = read(ROOT / "results" / f"{table}.json")
+    commands = {row["row"]: row["command"] for row in rows}
+    folder, found = Path(os.path.relpath(ROOT / "experiments")), []
+    for name in names:
+        if name not in commands:
+            raise UserError(f"table {table!r} has no row {name!r}{_near(name, rows)}")
+        file, colon, argument = name.partition(":")
+        if not (folder / f"{file}.py").exists():
+            raise UserError(f"row {name!r} is no experiment; it is measured by {commands[name]}")
+        found.append(f"{folder / file}.py{colon}{argument}")
+    return found
+
+
+def _near(name: str, rows: list[dict]) -> str:
     """The end of an error about a row that a table does not have: those that it may mean."""
     names = list(dict.fromkeys(row["row"] for row in rows))
     close = difflib.get_close_matches(name, names, 3)
@@ -139,7 +169,7 @@ def _rows(path: Path, config: ConfigDict) -> tuple[list[dict], list[dict]]:
     name = Path(file).stem + (f":{argument}" if argument else "")
     own = [row for row in rows if row["row"] == name]
     if not own:
-        raise UserError(f"table {path.stem!r} has no row {name!r}{near(name, rows)}")
+        raise UserError(f"table {path.stem!r} has no row {name!r}{_near(name, rows)}")
     return rows, own
 
 
@@ -224,7 +254,7 @@ def _line(row: dict) -> str:
 
 def write_page() -> None:
     """docs/results.md from results/."""
-    (ROOT / "docs" / "results.md").write_text(render(ROOT / "results"))
+    files.write_whole(ROOT / "docs" / "results.md", render(ROOT / "results"))
 
 
 if __name__ == "__main__":

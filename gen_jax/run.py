@@ -48,9 +48,11 @@ class Run:
         data.
 
         Raises:
-          UserError: if the model does not sample, or has no such label or temperature.
+          UserError: if the model does not sample, or cannot with such a label, seed or temperature.
         """
         family = families.require(self.subject.family, Sampler, "sample")
+        if not 0 <= seed < 2**32:
+            raise UserError(f"seed={seed} must be from 0 to {2**32 - 1}")
         if not 0 <= temperature < math.inf:
             raise UserError(f"temperature={temperature} must be a number from 0 up")
         if label is not None and not family.num_classes:

@@ -167,6 +167,9 @@ def _trainable(sweep: Sweep, folder: Path, command: list[str]):
         def setup(self, config: dict[str, Any]) -> None:
             self._overrides = _overrides(config)
             self._workdir = workdir = folder / "runs" / self.trial_name
+            if sweep.search == "pbt":
+                # Overrides change as it goes on, and with them the config that it is started by.
+                (workdir / "config.json").unlink(missing_ok=True)
             write_overrides(workdir, self._overrides)
             (workdir / ERROR).unlink(missing_ok=True)
             full = [*command, f"--workdir={workdir}", *arguments(self._overrides)]
@@ -209,10 +212,13 @@ def _trainable(sweep: Sweep, folder: Path, command: list[str]):
             if parent == self._workdir.name:
                 return  # it resumes by itself, from a checkpoint that may be newer
             self._process.stop()
-            shutil.rmtree(self._workdir / "checkpoints", ignore_errors=True)
+            own, copy = self._workdir / "checkpoints", self._workdir / "checkpoints.copy"
+            shutil.rmtree(copy, ignore_errors=True)
             if (given / "checkpoints").is_dir():
-                shutil.copytree(given / "checkpoints", self._workdir / "checkpoints")
-            (self._workdir / "config.json").unlink(missing_ok=True)
+                shutil.copytree(given / "checkpoints", copy)
+            shutil.rmtree(own, ignore_errors=True)
+            if copy.is_dir():
+                copy.rename(own)  # whole, whenever this is killed
             with open(self._workdir / "parents.jsonl", "a") as file:
                 line = {"parent": parent, "overrides": self._overrides}
                 file.write(json.dumps(line) + "\n")

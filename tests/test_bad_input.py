@@ -85,6 +85,8 @@ def test_train_refuses(name, launch, tmp_path, monkeypatch):
         ("experiments/vae_mnits.py", r"did you mean experiments/vae_mnist.py\?"),
         ("experiments/quickstart.py:smok", r"unknown config argument 'smok'; valid are: smoke"),
         ("nowhere/x.py", r"no experiment file nowhere/x.py"),
+        ("vae_mnits.py", r"did you mean experiments/vae_mnist.py\?"),
+        ("launch.py", r"launch.py has no get_config\(\); see experiments/quickstart.py"),
     ],
 )
 def test_unknown_experiment(launch, tmp_path, config, expected):
@@ -138,6 +140,7 @@ def test_damaged_config(launch, trained, tmp_path):
         (["evaluate", "--config.optim.lr=3"], r"only --config.eval"),
         (["sample", "--num=0"], r"--num=0 must be at least 1"),
         (["sample", "--temperature=nan"], r"temperature=nan must be a number from 0 up"),
+        (["sample", f"--seed={2**64}"], r"must be from 0 to 4294967295"),
         (["sample", "--label=3"], r"not class-conditional"),
         (["sample", "--config.steps=3"], r"takes the config from the workdir"),
     ],
@@ -158,10 +161,29 @@ def test_loss_that_is_not_finite(launch, tmp_path):
     assert re.search(r"loss/vae is not finite between steps 0 and 10: .*lr", line), line
 
 
+def test_validation_that_is_not_finite(launch, tmp_path):
+    each = [f"--config.{key}=1" for key in ("steps_per_dispatch", "eval_every", "log_every")]
+    line = launch(
+        *("train", *cli.TINY, *each, "--config.checkpoint_every=1", "--config.optim.name=sgd"),
+        *("--config.optim.lr=1e6", f"--workdir={tmp_path}"),
+    )
+    assert re.search(r"validation/\w+ is not finite at step 1: .*lr", line), line
+    assert not list(tmp_path.glob("checkpoints/*"))
+
+
+def test_a_prior_fitted_to_no_latents_is_refused_before_training(launch, tmp_path):
+    changes = ("--config.eval.fitted_components=3", f"--workdir={tmp_path / 'run'}")
+    line = launch("train", *cli.TINY_GAN, *changes)
+    assert "eval.fitted_components needs decode and encode" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_workdir_that_cannot_be_made(launch, tmp_path):
     (tmp_path / "file").write_text("in the way")
     line = launch("train", *cli.TINY, f"--workdir={tmp_path / 'file' / 'run'}")
     assert "Not a directory" in line
+    line = launch("train", *cli.TINY, f"--workdir={tmp_path / 'file'}")
+    assert "File exists" in line
 
 
 def test_a_bug_of_ours_keeps_its_traceback(monkeypatch):

@@ -154,3 +154,17 @@ def test_a_full_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch
     with pytest.raises(UserError, match=r"no room .* 0.0 are free; make room .*checkpoint 1 stays"):
         saved.save(make(2))
     assert saved.steps() == [1]
+
+
+def test_one_that_a_run_has_just_replaced_is_not_damaged(written, tmp_path, monkeypatch):
+    folder = shutil.copytree(written, tmp_path / "checkpoints")
+    read = Checkpoints._read
+
+    def gone(self, manager, step, expected):
+        if step == 3:
+            shutil.rmtree(folder / "3")
+        return read(self, manager, step, expected)
+
+    monkeypatch.setattr(Checkpoints, "_read", gone)
+    state, reports = restore(folder)
+    assert int(state.step) == 2 and reports == []

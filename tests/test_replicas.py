@@ -75,6 +75,10 @@ def test_a_network_keeps_a_rate_of_its_own():
         ((("model.adversary_weight", (1.0, 2.0)),), r"VAE has no model.adversary_weight"),
         (("optim.lr",), r"entries are \(KEY, \(VALUE, VALUE, ...\)\)"),
         ((("optim.lr", ("fast", "slow")),), r"entries are"),
+        ((("seed", (0.5, 0.9)),), r"entries are"),
+        ((("optim.lr", (-0.1, 0.1)),), r"below 0"),
+        ((("model.beta", (-1.0, 1.0)),), r"model.beta=-1.0 must be a number from 0"),
+        ((("model.target", (0.0, 2.0)),), r"model.target=2.0 is of capacity and free_bits"),
     ],
 )
 def test_values_that_cannot_be_are_refused(values, expected):

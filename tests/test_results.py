@@ -1,6 +1,8 @@
 """The docs' tables are those of results/, and recording fills in a row."""
 
 import json
+import subprocess
+import sys
 
 import cli
 import pytest
@@ -148,3 +150,12 @@ def test_the_worst_seed_of_what_should_be_small_is_the_largest():
     for name in ("nll", "nll_ais", "nats_per_character", "distortion", "ndb", "kl_to_train"):
         assert results._worst(name, figure) == 2.0
     assert results._worst("modes", figure) == 1.0
+
+
+def test_a_reader_that_has_read_enough_is_no_error():
+    command = [sys.executable, "launch.py", "reproduce", "--table=iwae"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=cli.ROOT, **pipes) as process:
+        process.stdout.close()
+        error = process.stderr.read()
+    assert process.returncode != 0 and "Traceback" not in error

@@ -116,9 +116,25 @@ def test_replica_equals_the_run_alone_with_that_seed(tmp_path):
             together.sample(4), gen_jax.load(alone).sample(4), rtol=1e-4, atol=1e-5
         )
     cli.launch("sample", f"--workdir={tmp_path / 'three'}", "--replica=2", "--num=2")
+    assert (tmp_path / "three" / "samples" / "seed_0_replica_2.npz").exists()
     cli.launch("evaluate", f"--workdir={tmp_path / 'three'}", "--replica=2", "--metrics=elbo")
     written = json.loads((tmp_path / "three" / "evaluation.json").read_text())
     assert written["replica"] == 2
+
+
+def test_a_run_is_evaluated_on_any_number_of_devices(run, monkeypatch):
+    config = read_config(run.workdir)
+    monkeypatch.setattr(experiment.parallel, "num_devices", lambda: 3)
+    assert gen_jax.load(run.workdir).step == config.steps
+    with pytest.raises(gen_jax.UserError, match="batch_size=16 does not divide over 3 devices"):
+        experiment.train(config, run.workdir)
+
+
+def test_data_may_lie_elsewhere_when_a_run_is_evaluated_or_goes_on(run, tmp_path):
+    here = f"--config.data.data_dir={tmp_path}"
+    cli.launch("evaluate", f"--workdir={run.workdir}", "--metrics=elbo", here)
+    changed = config_lib.override(read_config(run.workdir), [here])
+    assert experiment.train(changed, run.workdir) is False  # finished, and not another config
 
 
 def test_conditional_samples_by_label(tmp_path):

@@ -64,6 +64,12 @@ def _reader(
 
     def read(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         chosen = [files[row] for row in rows]
+        for file in chosen:
+            if classes and file.parent.name not in number:
+                raise UserError(
+                    f"{file} is in none of the classes of train ({', '.join(classes)}); move it, "
+                    "or make one for it in train"
+                )
         label = [number.get(file.parent.name, 0) for file in chosen]
         return np.stack([one(file) for file in chosen]), np.asarray(label, np.int32)
 

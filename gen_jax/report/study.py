@@ -1,9 +1,10 @@
 """The end of a sweep: results.csv, report.html and the ranked table."""
 
 import csv
+import io
 from pathlib import Path
 
-from gen_jax import logs, pictures
+from gen_jax import files, logs, pictures
 from gen_jax.report import html
 from gen_jax.study import Trial
 from gen_jax.sweep import Sweep
@@ -25,8 +26,9 @@ def write(folder: Path, title: str, sweep: Sweep, trials: list[Trial]) -> Path:
         ]
         for rank, trial in enumerate(trials, 1)
     ]
-    with open(folder / "results.csv", "w", newline="") as file:
-        csv.writer(file).writerows([header, *rows])
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows([header, *rows])
+    files.write_whole(folder / "results.csv", table.getvalue())
     shown = [[_shown(cell) for cell in row] for row in rows]
     logs.print_table(title, header[:-2], [row[:-2] for row in shown])
 

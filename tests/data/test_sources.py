@@ -322,3 +322,11 @@ def test_the_real_mnist(tmp_path):
     assert counts.tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     mean = np.mean([dataset.splits[s].arrays()["x"].mean() for s in ("train",)])
     assert abs(mean - 33.32) < 0.1
+
+
+def test_an_image_of_no_class_of_train_is_refused(tmp_path):
+    for split, folders in (("train", ("cat", "dog")), ("test", ("dog", "zebra"))):
+        write_images(tmp_path / split, [(6, 6)] * 4, folders=folders)
+    dataset = sources.load(config(f"folder:{tmp_path}", num_validation=2))
+    with pytest.raises(UserError, match=r"zebra/00.png is in none of the classes.*cat, dog"):
+        dataset.splits["test"].gather(np.arange(8))
