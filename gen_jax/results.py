@@ -147,7 +147,7 @@ def configs(table: str, names: Sequence[str]) -> list[str]:
     folder, found = Path(os.path.relpath(ROOT / "experiments")), []
     for name in names:
         if name not in commands:
-            raise UserError(f"table {table!r} has no row {name!r}{_near(name, rows)}")
+            raise _no_row(table, name, rows)
         file, colon, argument = name.partition(":")
         if not (folder / f"{file}.py").exists():
             raise UserError(f"row {name!r} is no experiment; it is measured by {commands[name]}")
@@ -155,11 +155,12 @@ def configs(table: str, names: Sequence[str]) -> list[str]:
     return found
 
 
-def _near(name: str, rows: list[dict]) -> str:
-    """The end of an error about a row that a table does not have: those that it may mean."""
-    names = list(dict.fromkeys(row["row"] for row in rows))
-    close = difflib.get_close_matches(name, names, 3)
-    return f"; did you mean {' or '.join(close)}?" if close else f"; it has: {', '.join(names)}"
+def _no_row(table: str, name: str, rows: list[dict]) -> UserError:
+    """The error about a row that a table does not have."""
+    close = difflib.get_close_matches(name, dict.fromkeys(row["row"] for row in rows), 3)
+    listed = f"python launch.py reproduce --table={table} lists them"
+    hint = f"did you mean {' or '.join(close)}?" if close else listed
+    return UserError(f"table {table!r} has no row {name!r}; {hint}")
 
 
 def _rows(path: Path, config: ConfigDict) -> tuple[list[dict], list[dict]]:
@@ -169,7 +170,7 @@ def _rows(path: Path, config: ConfigDict) -> tuple[list[dict], list[dict]]:
     name = Path(file).stem + (f":{argument}" if argument else "")
     own = [row for row in rows if row["row"] == name]
     if not own:
-        raise UserError(f"table {path.stem!r} has no row {name!r}{_near(name, rows)}")
+        raise _no_row(path.stem, name, rows)
     return rows, own
 
 
