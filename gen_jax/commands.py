@@ -202,7 +202,7 @@ def _require_workdir(flags: argparse.Namespace) -> Path:
 
 
 def _listed(text: str) -> tuple[str, ...]:
-    """ "a, b," -> ("a", "b")."""
+    """`a, b,` -> ("a", "b")."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 

@@ -371,7 +371,7 @@ class _Window:
 
 
 def _check_finite(figures: dict, when: str) -> None:
-    """The losses first: they are what a user knows."""
+    """Refuses what is not finite; the losses first, as they are what a user knows."""
     for name in sorted(figures, key=lambda name: not name.startswith("loss/")):
         if not np.isfinite(figures[name]).all():
             raise UserError(
