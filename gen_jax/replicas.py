@@ -65,15 +65,15 @@ def check(config: ConfigDict, spec: DataSpec) -> None:
     Raises:
       UserError: naming the key.
     """
-    for key, each in values(config).items():
+    found, defaults = values(config), config_lib.default_config(config.family).to_dict()
+    for key, _ in config.replica_values:
         section, _, name = key.rpartition(".")
-        for value in each if section == "model" else ():
+        for value in found[key].tolist():
             own = config.copy_and_resolve_references()
-            own[section][name] = type(own[section][name])(value.tolist())
-            config_lib.check_values(own.to_dict(), config_lib.default_config(own.family).to_dict())
+            part = own[section] if section else own
+            part[name] = type(part[name])(value)
+            config_lib.check_values(own.to_dict(), defaults)
             families.build(own.family, own.model, spec)
-    if any((each < 0).any() for each in values(config).values()):
-        raise UserError("replica_values has a value below 0")
 
 
 def of(values: Values, replica: int) -> Values:

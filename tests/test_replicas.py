@@ -76,7 +76,7 @@ def test_a_network_keeps_a_rate_of_its_own():
         (("optim.lr",), r"entries are \(KEY, \(VALUE, VALUE, ...\)\)"),
         ((("optim.lr", ("fast", "slow")),), r"entries are"),
         ((("seed", (0.5, 0.9)),), r"entries are"),
-        ((("optim.lr", (-0.1, 0.1)),), r"below 0"),
+        ((("optim.lr", (-0.1, 0.1)),), r"optim.lr=-0.1\d* must be a number from 0"),
         ((("model.beta", (-1.0, 1.0)),), r"model.beta=-1.0 must be a number from 0"),
         ((("model.target", (0.0, 2.0)),), r"model.target=2.0 is of capacity and free_bits"),
     ],
