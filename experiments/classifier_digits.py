@@ -5,7 +5,7 @@
     python launch.py evaluate --workdir=runs/classifier_digits
     python -m gen_jax.ship_judge runs/classifier_digits
 
-Measured: 99.3 % of the 297 test images.
+Measured: 99.7 % of the 297 test images.
 """
 
 from gen_jax.config import experiment

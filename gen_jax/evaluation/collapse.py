@@ -36,8 +36,9 @@ def modes(
 ) -> dict[str, Metric]:
     """Modes found, and how evenly: `plane_modes` of points, or `_stacked` of Stacked MNIST.
 
-    Samples go round the classes of a class-conditional model, so its divergences may be lower
-    than those of a perfect sampler, which draws its classes.
+    A class-conditional model does not draw its classes: in the plane samples go round them, and
+    of Stacked MNIST they have those of training examples. So its divergences may be lower than
+    those of a perfect sampler.
     """
     if dataset.name in synthetic.MODES:
         return _plane(subject, dataset.name)
@@ -114,7 +115,7 @@ def _stacked(subject: Subject, dataset: Dataset, num: int) -> dict[str, Metric]:
     from gen_jax.evaluation import features
 
     judge = _judge("mnist")
-    pictures, _ = features.sample_pictures(subject, num)
+    pictures, _ = features.sample_pictures(subject, dataset, num)
     counts = stacked_counts(pictures, judge)
     label = dataset.splits["train"].arrays()["label"]
     train = np.bincount(label, minlength=len(counts)) / len(label)
@@ -213,7 +214,7 @@ def ndb(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) ->
         raise UserError(
             f"ndb makes {NUM_BINS} bins of {len(train)} training examples; leave it out"
         )
-    samples = _samples(subject, settings.num_samples)
+    samples = _samples(subject, dataset, settings.num_samples)
     centers = bin_centers(train, NUM_BINS)
     expected = bin_counts(train, centers)
     figures = {}
@@ -277,7 +278,7 @@ def birthday(
     """
     held_out = _held_out("birthday", dataset, split, settings)
     train = _real(dataset, "train", 0)
-    samples = _samples(subject, settings.num_samples)
+    samples = _samples(subject, dataset, settings.num_samples)
     near = nearest(held_out, train, NEIGHBOR)[0]
     ratio = np.divide(near[:, 0], near[:, -1], out=np.ones(len(near)), where=near[:, -1] > 0)
     close = np.quantile(ratio, CLOSE)
@@ -370,7 +371,7 @@ def memorization(
     """
     held_out = _held_out("memorization", dataset, split, settings)
     train = _real(dataset, "train", 0)
-    samples = _samples(subject, settings.num_samples)
+    samples = _samples(subject, dataset, settings.num_samples)
     near, fresh = (
         Metric.mean(nearest(x, train)[0][:, 0], "distance", "estimate", "")
         for x in (samples, held_out)
@@ -435,7 +436,7 @@ def _block(x: np.ndarray) -> int:
     return max(1, min(4096, 2**24 // x.shape[1]))
 
 
-def _samples(subject: Subject, num: int) -> np.ndarray:
+def _samples(subject: Subject, dataset: Dataset, num: int) -> np.ndarray:
     """Samples as rows [num, D]: pixels from 0 to 255, or points."""
     if not subject.spec.is_image:
         x = subject.sample(num).reshape(num, -1)
@@ -444,7 +445,7 @@ def _samples(subject: Subject, num: int) -> np.ndarray:
         return x
     from gen_jax.evaluation import features
 
-    return features.sample_pictures(subject, num)[0].reshape(num, -1)
+    return features.sample_pictures(subject, dataset, num)[0].reshape(num, -1)
 
 
 def _real(dataset: Dataset, split: str, limit: int) -> np.ndarray:

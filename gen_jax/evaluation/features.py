@@ -172,15 +172,27 @@ def _pictures(spec: DataSpec, examples: Examples, index: np.ndarray):
 
 
 def sample_pictures(
-    subject: Subject, num: int, seed: int = SEED
+    subject: Subject, dataset: Dataset, num: int, seed: int = SEED
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Samples of a model -> uint8 [num, H, W, C], and the labels [num] that were asked for.
 
-    The labels go round the classes, and are None for a model without. The batches are of one
-    size of at most `DRAW_SIZE`; number i has the seed 1000 * seed + i. The last samples to be
-    drawn are kept, for the next metric.
+    The labels are those of as many training examples, of which `train_pictures` has the first:
+    a model of p(x|y) is one of p(x) with the p(y) that it was trained on, and a set with as many
+    samples of each class would be told from the data by that alone. They are None for a model
+    without. The batches are of one size of at most `DRAW_SIZE`; number i has the seed
+    1000 * seed + i. The last samples to be drawn are kept, for the next metric.
     """
-    return _sample(_same_model(subject), num, seed)
+    return _sample(_same_model(subject), _same(dataset), num, seed)
+
+
+def sample_labels(subject: Subject, dataset: Dataset, num: int) -> np.ndarray | None:
+    """The labels [num] that a model is asked for when its samples are scored, or None."""
+    if not families.require(subject.family, base.Sampler, "sample").num_classes:
+        return None
+    examples = dataset.splits["train"]
+    index = np.resize(choose(len(examples), num), num)
+    parts = np.array_split(index, -(-num // DRAW_SIZE))
+    return np.concatenate([examples.gather(part)["label"] for part in parts])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +203,10 @@ class _Same:
     ids: tuple[int, ...]
 
 
+def _same(dataset: Dataset) -> _Same:
+    return _Same(dataset, (id(dataset),))
+
+
 def _same_model(subject: Subject) -> _Same:
     parts = (subject.family, subject.spec, *jax.tree.leaves((subject.params, subject.extra)))
     # With the parts themselves, as a tree of parameters may be given other leaves.
@@ -198,20 +214,19 @@ def _same_model(subject: Subject) -> _Same:
 
 
 @functools.lru_cache(maxsize=1)
-def _sample(model: _Same, num: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _sample(model: _Same, data: _Same, num: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
     subject, _ = model.value
     if num < 2:
         raise UserError(f"num_samples={num} must be at least 2: --config.eval.num_samples=10000")
-    classes = families.require(subject.family, base.Sampler, "sample").num_classes
     count = -(-num // DRAW_SIZE)
     size = -(-num // count)  # one size, as each is compiled
-    labels = np.arange(count * size) % max(classes, 1)
+    labels = sample_labels(subject, data.value, count * size)
     parts = []
     for number in range(count):
-        label = labels[number * size : (number + 1) * size]
+        label = None if labels is None else labels[number * size : (number + 1) * size]
         x = subject.sample(size, label, seed=1_000 * seed + number)
         parts.append(subject.spec.to_uint8(x))
-    return np.concatenate(parts)[:num], labels[:num] if classes else None
+    return np.concatenate(parts)[:num], None if labels is None else labels[:num]
 
 
 # What a network sees in them
@@ -251,9 +266,9 @@ class Sets(NamedTuple):
 def compare(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> Sets:
     """The sets that a metric compares. Those of the last call are kept, for the next metric."""
     net, num = load(settings, dataset), settings.num_samples
-    data = _Same(dataset, (id(dataset),))
+    data = _same(dataset)
     real, floor = _see_stored(net, data, split, settings.num_examples, num)
-    return Sets(net, real, floor, _see_samples(net, _same_model(subject), num))
+    return Sets(net, real, floor, _see_samples(net, _same_model(subject), data, num))
 
 
 @functools.lru_cache(maxsize=1)
@@ -264,6 +279,6 @@ def _see_stored(net: FeatureNet, data: _Same, split: str, limit: int, num: int):
 
 
 @functools.lru_cache(maxsize=1)
-def _see_samples(net: FeatureNet, model: _Same, num: int) -> Seen:
-    pictures, labels = _sample(model, num, SEED)
+def _see_samples(net: FeatureNet, model: _Same, data: _Same, num: int) -> Seen:
+    pictures, labels = _sample(model, data, num, SEED)
     return Seen(*net(pictures), labels)

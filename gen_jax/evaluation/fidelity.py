@@ -212,7 +212,7 @@ def inception_scores(
         ("inception_score", sets.fake, _fakes(sets)),
         ("inception_score_real", sets.real, _reals(sets, split)),
     ):
-        # Samples go round the classes and stored examples may be sorted by them.
+        # Stored examples may be sorted by their classes.
         logits = _cut(seen, len(seen.logits)).logits
         mean, spread = inception_score(logits)
         stderr = spread / np.sqrt(max(min(SPLITS, len(logits)) - 1, 1))
@@ -302,7 +302,7 @@ def cas(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) ->
     test, truth = features_lib.real_pictures(dataset, split, settings.num_examples)
     metrics = {}
     for name, source, (pictures, labels) in (
-        ("cas", "fake", features_lib.sample_pictures(subject, settings.num_samples)),
+        ("cas", "fake", features_lib.sample_pictures(subject, dataset, settings.num_samples)),
         ("cas_real", "train", features_lib.train_pictures(dataset, settings.num_samples)),
     ):
         net = FeatureNet("cnn", module, judges.fit(module, pictures, labels, CAS_STEPS))
@@ -352,7 +352,8 @@ def _reals(sets: Sets, split: str) -> dict:
 
 
 def _fakes(sets: Sets) -> dict:
-    return {"fake": len(sets.fake.features), "seed": SEED}
+    labels = {} if sets.fake.labels is None else {"labels": "train"}
+    return {"fake": len(sets.fake.features), **labels, "seed": SEED}
 
 
 def _estimate(name: str, figure, unit: str, n: int, net: FeatureNet, what: dict) -> Metric:

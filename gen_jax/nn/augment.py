@@ -16,7 +16,7 @@ def translation(x: jax.Array, keys: jax.Array, ratio: float = 0.125) -> jax.Arra
 
     Zhao et al. 2020 (DiffAugment, arXiv 2006.10738), section 3.2.
     """
-    limits = [round(size * ratio) for size in x.shape[1:3]]
+    limits = _pixels(x, ratio)
     low, high = jnp.array([-limits[0], -limits[1]]), jnp.array([limits[0] + 1, limits[1] + 1])
 
     def move(key, image):
@@ -28,19 +28,23 @@ def translation(x: jax.Array, keys: jax.Array, ratio: float = 0.125) -> jax.Arra
 
 
 def cutout(x: jax.Array, keys: jax.Array, ratio: float = 0.5) -> jax.Array:
-    """Sets a square of `ratio` of the size to zero, around any point of the image."""
-    size = [round(n * ratio) for n in x.shape[1:3]]
+    """Sets a rectangle of `ratio` of each side to zero, around any point of the image.
+
+    Zhao et al. 2020 (DiffAugment, arXiv 2006.10738), section 3.2. What of it lies outside of the
+    image is cut off.
+    """
+    sizes = _pixels(x, ratio)
+
+    def inside(key, length, size):
+        # The middle of an even number of pixels lies between two of them, or at either edge.
+        first = jax.random.randint(key, (), 0, length + 1 - size % 2) - size // 2
+        pixel = jnp.arange(length)
+        return (pixel >= first) & (pixel < first + size)
 
     def cut(key, image):
-        center = [
-            jax.random.randint(k, (), 0, n)
-            for k, n in zip(jax.random.split(key), image.shape, strict=False)
-        ]
-        inside = [
-            jnp.abs(jnp.arange(n) - c + 0.5) <= s / 2
-            for n, c, s in zip(image.shape, center, size, strict=False)
-        ]
-        return jnp.where(inside[0][:, None, None] & inside[1][None, :, None], 0, image)
+        keys = jax.random.split(key)
+        rows, columns = map(inside, keys, image.shape[:2], sizes)
+        return jnp.where(rows[:, None, None] & columns[None, :, None], 0, image)
 
     return jax.vmap(cut)(keys, x)
 
@@ -64,6 +68,11 @@ def flip(x: jax.Array, keys: jax.Array) -> jax.Array:
 def jitter(x: jax.Array, keys: jax.Array) -> jax.Array:
     """Moves an image by up to a sixteenth of its size."""
     return translation(x, keys, 0.0625)
+
+
+def _pixels(x: jax.Array, ratio: float) -> list[int]:
+    """The part of height and width, halves rounded up."""
+    return [int(size * ratio + 0.5) for size in x.shape[1:3]]
 
 
 AUGMENTATIONS = {

@@ -202,25 +202,36 @@ def count_calls(monkeypatch, kind, method):
     return calls
 
 
-def test_samples_are_drawn_in_batches_and_go_round_the_classes(monkeypatch):
+def test_samples_are_drawn_in_batches_with_the_labels_of_training_examples(monkeypatch, dataset):
     monkeypatch.setattr(features, "DRAW_SIZE", 20)
     calls = count_calls(monkeypatch, Subject, "sample")
     model = subject()
-    pictures, labels = features.sample_pictures(model, 50, seed=3)
+    pictures, labels = features.sample_pictures(model, dataset, 50, seed=3)
     assert pictures.shape == (50, 8, 8, 1) and pictures.dtype == np.uint8
-    np.testing.assert_array_equal(labels, np.arange(50) % 4)
+    np.testing.assert_array_equal(labels, features.train_pictures(dataset, 50)[1])
     assert [args[0] for args, _ in calls] == [17] * 3
     assert [kwargs["seed"] for _, kwargs in calls] == [3_000, 3_001, 3_002]
     assert len(np.unique(pictures.reshape(50, -1), axis=0)) == 50
-    third = model.sample(17, np.arange(34, 51) % 4, seed=3_002)
-    np.testing.assert_array_equal(pictures[34:], SPEC.to_uint8(third)[:16])
+    third = model.sample(16, labels[34:], seed=3_002)
+    np.testing.assert_array_equal(pictures[34:], SPEC.to_uint8(third))
 
 
-def test_samples_of_a_model_without_classes_have_no_labels():
-    _, labels = features.sample_pictures(subject(num_classes=0), 5)
+def test_classes_are_as_frequent_among_the_samples_as_in_training_data():
+    label = np.repeat(np.arange(4), [60, 30, 10, 0])
+    train = ArrayExamples("train", np.zeros((100, 8, 8, 1), np.uint8), label)
+    rare = Dataset("rare", SPEC, {"train": train})
+    labels = features.sample_labels(subject(), rare, 1_000)
+    np.testing.assert_array_equal(np.bincount(labels, minlength=4), [600, 300, 100, 0])
+    few = features.sample_labels(subject(), rare, 50)
+    np.testing.assert_array_equal(few, labels[:50])
+    assert len(set(few[:10])) > 1  # stored class by class, asked for in a random order
+
+
+def test_samples_of_a_model_without_classes_have_no_labels(dataset):
+    _, labels = features.sample_pictures(subject(num_classes=0), dataset, 5)
     assert labels is None
     with pytest.raises(UserError, match="num_samples=1 must be at least 2"):
-        features.sample_pictures(subject(), 1)
+        features.sample_pictures(subject(), dataset, 1)
 
 
 def test_the_metrics_of_one_model_share_samples_and_features(folder, dataset, monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gen_jax import keys
-from gen_jax.nn.augment import AUGMENTATIONS, augment, color, cutout, flip, translation
+from gen_jax.nn.augment import AUGMENTATIONS, augment, color, cutout, flip, jitter, translation
 
 X = np.random.default_rng(0).normal(size=(64, 16, 12, 3)).astype(np.float32)
 KEYS = keys.per_example(keys.stream(0, "test"), jnp.arange(64))
@@ -25,8 +25,16 @@ def test_translation_shifts_by_at_most_an_eighth_and_fills_with_zeros():
         ]
         assert len(found) == 1
         shifts.add(found[0])
-    # 16 / 8 = 2 rows and 12 / 8 = 1.5 columns, rounded to even: 5 x 5 shifts.
+    # 16 / 8 = 2 rows and 12 / 8 = 1.5 columns, rounded up: 5 x 5 shifts.
     assert len(shifts) > 15
+
+
+@pytest.mark.parametrize(("size", "pixels"), [(8, 1), (20, 1), (28, 2), (40, 3)])
+def test_jitter_moves_by_a_sixteenth_with_halves_rounded_up(size, pixels):
+    dot = np.zeros((64, size, size, 1), np.float32)
+    dot[:, size // 2, size // 2] = 1
+    moved = np.asarray(jitter(jnp.asarray(dot), KEYS)).argmax(1).max((1, 2)) - size // 2
+    assert set(moved) == set(range(-pixels, pixels + 1))
 
 
 def test_cutout_leaves_all_but_one_rectangle():
@@ -37,6 +45,22 @@ def test_cutout_leaves_all_but_one_rectangle():
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         assert mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
         assert len(rows) <= 8 and len(columns) <= 6
+
+
+@pytest.mark.parametrize(("length", "size"), [(8, 4), (9, 5), (6, 3), (10, 5)])
+def test_cutout_is_of_half_the_side_and_centred_alike_on_both(length, size):
+    each = keys.per_example(keys.stream(2, "test"), jnp.arange(2_000))
+    ones = jnp.ones((2_000, length, length, 1))
+    gone = (np.asarray(cutout(ones, each))[..., 0] == 0).any(2)
+    # By hand: centres at all pixels, or of an even number at all borders of pixels.
+    half = size // 2
+    possible = set()
+    for center in range(length + (size % 2 == 0)):
+        rows = range(center - half, center - half + size)
+        possible.add(tuple(n in rows for n in range(length)))
+    assert {tuple(map(bool, rows)) for rows in gone} == possible
+    assert gone.sum(1).max() == size
+    np.testing.assert_allclose(gone.mean(0), gone.mean(0)[::-1], atol=0.06)
 
 
 def test_color_by_hand():
