@@ -4,7 +4,7 @@
     python launch.py evaluate --workdir=runs/gan_digits
     python launch.py sample --workdir=runs/gan_digits --label=3 --num=16
 
-Expect 95 % of the samples to be what their label says, and precision and recall of 0.9 in the
+Expect 94 % of the samples to be what their label says, and precision and recall of 0.9 in the
 features of the judge.
 """
 
