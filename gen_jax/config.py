@@ -26,6 +26,8 @@ _ELEMENTS |= {"replica_values": None}
 _MAX_INT, _MAX_FLOAT, _MAX_LENGTH, _MAX_TEXT = 2**31 - 1, 3e38, 100, 1_000
 # They differ between machines and not between runs.
 WHERE_DATA_ARE = ("data.data_dir", "data.manual_dir")
+# Training does not see them; `eval.*` neither.
+UNTRAINED = (*WHERE_DATA_ARE, "data.anomalies")
 _AT_LEAST_1 = ("steps", "batch_size", "steps_per_dispatch", "num_replicas", "keep_checkpoints")
 _AT_LEAST_1 += ("optim.accumulate",)
 _AT_LEAST_1 += tuple(
@@ -74,6 +76,7 @@ def default_config(family: str) -> ConfigDict:
     config.data.image_size = 0  # 0: as stored
     config.data.crop = True
     config.data.grayscale = False
+    config.data.anomalies = ""  # a dataset whose test split is to be told from this one's
 
     config.optim = ConfigDict()
     config.optim.name = "adam"
@@ -320,10 +323,10 @@ def _problem(value: Any, default: Any, name: str) -> str:
 def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
     """Lines `key: old -> new` of what differs.
 
-    How it came about (`overrides`) and where the data are do not count.
+    How it came about (`overrides`) and `UNTRAINED` do not count.
     """
     old, new, missing = flatten(old), flatten(new), "(not there)"
-    keys = sorted((old.keys() | new.keys()) - {"overrides", *WHERE_DATA_ARE})
+    keys = sorted((old.keys() | new.keys()) - {"overrides", *UNTRAINED})
     pairs = [(key, old.get(key, missing), new.get(key, missing)) for key in keys]
     return [f"{key}: {before} -> {after}" for key, before, after in pairs if before != after]
 

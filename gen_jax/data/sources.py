@@ -96,7 +96,10 @@ class LazyExamples:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A dataset: what an example is, and its splits train, validation and test."""
+    """A dataset: what an example is, and its splits train, validation and test.
+
+    With `data.anomalies` there is a split "anomalies" too, with labels of its own.
+    """
 
     name: str
     spec: DataSpec
@@ -126,28 +129,8 @@ def load(config: ConfigDict) -> Dataset:
     Raises:
       UserError: for an unknown name or preprocessing, and for files that are missing or damaged.
     """
-    # Imported here: each reader brings a library that only its datasets need.
-    from gen_jax.data import catalogue, folder, stacked, synthetic
-
     name = config.name
-    if name == "digits":
-        source = _digits()
-    elif name in synthetic.MODES:
-        source = synthetic.read(name)
-    elif name == "stacked_mnist":
-        source = stacked.read(config)
-    elif name.startswith("folder:"):
-        source = folder.read(name.removeprefix("folder:"), config)
-    elif catalogue.may_have(name, config):
-        source = catalogue.read(name, config)
-    else:
-        known = ["digits", *synthetic.MODES, *catalogue.IDX, "stacked_mnist", "folder:/path"]
-        close = difflib.get_close_matches(name, known, 1)
-        raise UserError(
-            f"unknown dataset {name!r}; "
-            + (f"did you mean {close[0]}? " if close else "")
-            + f"valid are: {', '.join(known)}, or any image dataset prepared by TFDS in data_dir"
-        )
+    source = _read(name, config)
     spec = _spec(name, config, source)
     splits = dict(source.splits)
     if "test" not in splits:
@@ -158,7 +141,50 @@ def load(config: ConfigDict) -> Dataset:
         splits["train"], splits["validation"] = carve(
             splits["train"], "validation", config.num_validation, config.split_seed
         )
+    if config.anomalies:
+        splits["anomalies"] = _anomalies(spec, config)
     return Dataset(name, spec, splits)
+
+
+def _read(name: str, config: ConfigDict) -> Source:
+    # Imported here: each reader brings a library that only its datasets need.
+    from gen_jax.data import catalogue, folder, stacked, synthetic
+
+    if name == "digits":
+        return _digits()
+    if name in synthetic.MODES:
+        return synthetic.read(name)
+    if name == "stacked_mnist":
+        return stacked.read(config)
+    if name.startswith("folder:"):
+        return folder.read(name.removeprefix("folder:"), config)
+    if catalogue.may_have(name, config):
+        return catalogue.read(name, config)
+    known = ["digits", *synthetic.MODES, *catalogue.IDX, "stacked_mnist", "folder:/path"]
+    close = difflib.get_close_matches(name, known, 1)
+    raise UserError(
+        f"unknown dataset {name!r}; "
+        + (f"did you mean {close[0]}? " if close else "")
+        + f"valid are: {', '.join(known)}, or any image dataset prepared by TFDS in data_dir"
+    )
+
+
+def _anomalies(spec: DataSpec, config: ConfigDict) -> Examples:
+    """`data.anomalies`: its test split, or all of it where it is one set.
+
+    Raises:
+      UserError: if its examples are of another form.
+    """
+    name = config.anomalies
+    source = _read(name, config)
+    split = "test" if "test" in source.splits else "train"
+    forms = [f"{s.shape} with {s.levels} levels" for s in (source, spec)]
+    if forms[0] != forms[1]:
+        raise UserError(
+            f"data.anomalies={name} has examples of shape {forms[0]}, and {config.name} of "
+            f"{forms[1]}; set --config.data.image_size or grayscale"
+        )
+    return dataclasses.replace(source.splits[split], split=f"{name}/{split}")
 
 
 def carve(examples: Examples, name: str, count: int, seed: int) -> tuple[Examples, Examples]:

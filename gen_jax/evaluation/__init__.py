@@ -10,6 +10,7 @@ from gen_jax.errors import UserError
 from gen_jax.evaluation import (
     ais,
     amortization,
+    anomaly,
     classification,
     codebook,
     collapse,
@@ -34,6 +35,7 @@ METRICS = {
     "rate_distortion": rate_distortion.rate_distortion,
     "amortization": amortization.amortization,
     "mse": likelihood.mse,
+    "auroc": anomaly.auroc,
     "codebook": codebook.codebook,
     "accuracy": classification.accuracy,
     "discriminator": discriminator.discriminator,

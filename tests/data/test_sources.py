@@ -22,7 +22,7 @@ def config(name, **changes):
     values = {
         **{"name": name, "data_dir": "", "manual_dir": "", "preprocess": "bytes"},
         **{"num_validation": 20, "split_seed": 0, "resident_limit_mb": 100},
-        **{"image_size": 0, "crop": True, "grayscale": False},
+        **{"image_size": 0, "crop": True, "grayscale": False, "anomalies": ""},
     }
     return ConfigDict(values | changes)
 
@@ -258,6 +258,22 @@ def test_folder_without_classes_in_grey_and_resized(tmp_path):
     )
     assert dataset.spec.shape == (8, 8, 1) and dataset.spec.num_classes == 0
     assert set(dataset.splits["train"].arrays()["label"]) == {0}
+
+
+def test_anomalies_are_a_test_split_or_a_whole_folder(tmp_path):
+    both = sources.load(config("ring", preprocess="none", anomalies="grid"))
+    grid = sources.load(config("grid", preprocess="none"))
+    assert rows(both.splits["anomalies"]) == rows(grid.splits["test"])
+    assert both.splits["anomalies"].split == "grid/test" and both.splits["test"].split == "test"
+    write_images(tmp_path / "good", [(6, 6)] * 10)
+    write_images(tmp_path / "broken", [(6, 6)] * 2)
+    broken = {"anomalies": f"folder:{tmp_path / 'broken'}", "num_validation": 4}
+    splits = sources.load(config(f"folder:{tmp_path / 'good'}", **broken)).splits
+    assert {n: len(s) for n, s in splits.items()} == {
+        **{"train": 14, "validation": 4, "test": 2, "anomalies": 4}
+    }
+    with pytest.raises(UserError, match=r"shape \(6, 6, 3\) with 256 levels, and digits of"):
+        sources.load(config("digits", **broken))
 
 
 def test_folder_with_splits(tmp_path):

@@ -1,0 +1,72 @@
+"""Anomaly detection: how well a model's scores tell other data from its own."""
+
+import numpy as np
+from ml_collections import ConfigDict
+from scipy import stats
+
+from gen_jax.data.sources import Dataset, Examples
+from gen_jax.errors import UserError
+from gen_jax.evaluation.likelihood import describe_data, importance_terms
+from gen_jax.evaluation.metric import Metric
+from gen_jax.evaluation.needs import needs
+from gen_jax.evaluation.subject import Subject
+from gen_jax.families import base
+
+
+@needs(base.ImportanceWeighted)
+def auroc(
+    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
+) -> dict[str, Metric]:
+    """The area under the ROC curve of each of `scores`, against the split "anomalies".
+
+    It is the probability that an anomaly scores higher than an example of the data: 0.5 of a
+    score that knows nothing, and less where anomalies look more normal than the data, as they
+    often do to the likelihood of a deep model (Nalisnick et al. 2019, arXiv 1810.09136).
+
+    Raises:
+      UserError: without anomalies, or for a model that is given the label, which they lack.
+    """
+    if "anomalies" not in dataset.splits:
+        raise UserError(
+            "auroc needs other data of the same form; name them by --config.data.anomalies=DATASET"
+        )
+    if subject.family.num_classes:
+        raise UserError(
+            "auroc needs a model of p(x), and this one is given the label, which anomalies lack"
+        )
+    anomalies = dataset.splits["anomalies"]
+    others = scores(subject, anomalies, settings)
+    figures = {}
+    for score, values in scores(subject, dataset.splits[split], settings).items():
+        name, n = f"auroc/{score}", len(values) + len(others[score])
+        what = f"{describe_data(subject, split, values)}, anomalies={anomalies.split}"
+        spec = f"{name}[{what}:{len(others[score])}, samples={settings.elbo_samples}]"
+        area, stderr = area_under_curve(values, others[score])
+        figures[name] = Metric(area, stderr, "probability", "estimate", n, spec)
+    return figures
+
+
+def scores(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str, np.ndarray]:
+    """Anomaly scores of each example, [N] in nats; the higher, the less like the training data.
+
+    `nll` is -log p(x) by `settings.elbo_samples` importance samples, `distortion` the
+    reconstruction error -E_q[log p(x|z)], and `rate` KL(q(z|x) || p(z)).
+    """
+    terms = importance_terms(subject, examples, settings, settings.elbo_samples)
+    return {"nll": -terms["bound"], "distortion": terms["distortion"], "rate": terms["rate"]}
+
+
+def area_under_curve(normal: np.ndarray, anomalies: np.ndarray) -> tuple[float, float | None]:
+    """P(anomaly > normal) + P(equal) / 2 of scores [N] and [M], and its standard error.
+
+    The error is that of DeLong et al. 1988 (Biometrics 44:837), by ranks: the variances of each
+    anomaly's part of lower normals, over M, and of each normal's part of higher anomalies, over N.
+    """
+    m, n = len(anomalies), len(normal)
+    ranks = stats.rankdata(np.concatenate([anomalies, normal]))
+    higher = (ranks[:m] - stats.rankdata(anomalies)) / n
+    lower = 1 - (ranks[m:] - stats.rankdata(normal)) / m
+    value = float(higher.mean())
+    if min(m, n) < 2:
+        return value, None
+    return value, float(np.sqrt(higher.var(ddof=1) / m + lower.var(ddof=1) / n))

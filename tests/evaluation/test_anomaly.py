@@ -1,0 +1,103 @@
+"""Areas under ROC curves by brute force, and a model's scores against exact densities."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from linear import DIM, SIGMA, decoder
+from ml_collections import ConfigDict
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from gen_jax import config as config_lib
+from gen_jax import evaluation, experiment
+from gen_jax.data.sources import ArrayExamples, Dataset
+from gen_jax.errors import UserError
+from gen_jax.evaluation import anomaly, likelihood
+
+SETTINGS = ConfigDict(
+    {"batch_size": 32, "num_examples": 0, "elbo_samples": 100, "importance_samples": 100}
+)
+
+
+def test_area_is_the_fraction_of_pairs_with_ties_a_half():
+    rng = np.random.default_rng(0)
+    normal, others = rng.integers(0, 6, 40).astype(float), rng.integers(2, 9, 30).astype(float)
+    pairs = [float(b > a) + 0.5 * float(b == a) for a in normal for b in others]
+    area, _ = anomaly.area_under_curve(normal, others)
+    assert area == pytest.approx(np.mean(pairs), abs=1e-12)
+    truth = np.repeat([0, 1], [40, 30])
+    assert area == pytest.approx(roc_auc_score(truth, np.concatenate([normal, others])), abs=1e-12)
+    assert anomaly.area_under_curve(others, normal)[0] == pytest.approx(1 - area)
+    assert anomaly.area_under_curve(normal, normal[:1])[1] is None
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 2.0])
+def test_error_of_the_area_is_its_spread(shift):
+    rng = np.random.default_rng(1)
+    draws = [
+        anomaly.area_under_curve(rng.normal(size=60), rng.normal(shift, 1, 90)) for _ in range(500)
+    ]
+    areas, errors = np.array(draws).T
+    exact = stats.norm.cdf(shift / 2**0.5)
+    assert abs(areas.mean() - exact) < 4 * areas.std() / 500**0.5
+    assert errors.mean() == pytest.approx(areas.std(), rel=0.1)
+
+
+def test_scores_are_the_terms_of_the_exact_density(linear):
+    subject, examples, exact = linear
+    scores = anomaly.scores(subject, examples, SETTINGS)
+    np.testing.assert_allclose(scores["nll"], -exact, atol=0.2)
+    assert abs((scores["nll"] + exact).mean()) < 0.02
+    # log p(x|z) at the exact posterior's mean bounds what any reconstruction can have.
+    weights, bias = decoder(subject)
+    best = np.linalg.lstsq(weights.T, (examples.x - bias).T, rcond=None)[0].T @ weights + bias
+    closest = -stats.norm(best, SIGMA).logpdf(examples.x).sum(1)
+    assert (scores["distortion"] >= closest - 1e-3).all() and (scores["rate"] > 0).all()
+
+
+def test_areas_of_a_model_are_those_of_its_exact_density(linear):
+    subject, examples, exact = linear
+    weights, bias = decoder(subject)
+    density = stats.multivariate_normal(bias, weights.T @ weights + SIGMA**2 * np.eye(DIM))
+    wide = np.random.default_rng(2).normal(bias, 1.2, (200, DIM)).astype(np.float32)
+    others = ArrayExamples("wide/test", wide, np.full(200, 7))
+    splits = {"test": examples, "anomalies": others}
+    figures = evaluation.evaluate(
+        subject, Dataset("given", subject.spec, splits), "test", ["auroc"], SETTINGS
+    )
+    wanted, _ = anomaly.area_under_curve(-exact, -density.logpdf(wide))
+    figure = figures["auroc/nll"]
+    assert 0.6 < wanted < 0.99 and figure.value == pytest.approx(wanted, abs=0.005)
+    assert figure.n == 501 and 0 < figure.stderr < 0.05
+    what = "data=test:301, x=real, anomalies=wide/test:200, samples=100"
+    assert figure.spec == f"auroc/nll[{what}]"
+    assert list(figures) == ["auroc/nll", "auroc/distortion", "auroc/rate"]
+    nll = likelihood.nll(subject, Dataset("given", subject.spec, splits), "test", SETTINGS)["nll"]
+    scores = anomaly.scores(subject, examples, SETTINGS)
+    assert scores["nll"].mean() == pytest.approx(nll.value, rel=1e-6)
+
+
+def test_what_it_needs(linear):
+    subject, examples, _ = linear
+    dataset = Dataset("given", subject.spec, {"test": examples})
+    with pytest.raises(UserError, match=r"name them by --config\.data\.anomalies=DATASET"):
+        anomaly.auroc(subject, dataset, "test", SETTINGS)
+    network = dataclasses.replace(subject.family.network, num_classes=3)
+    given = dataclasses.replace(subject.family, network=network)
+    dataset.splits["anomalies"] = examples
+    with pytest.raises(UserError, match="given the label, which anomalies lack"):
+        anomaly.auroc(dataclasses.replace(subject, family=given), dataset, "test", SETTINGS)
+
+
+def test_a_trained_run_is_asked_for_anomalies(tmp_path):
+    config = config_lib.load_file("experiments/quickstart.py:smoke")
+    points = ("name=ring", "preprocess=none")
+    model = ("likelihood=gaussian", "hidden=(16,)", "latent_dim=2")
+    changes = [f"--config.data.{change}" for change in points]
+    config_lib.override(config, changes + [f"--config.model.{change}" for change in model])
+    experiment.train(config, tmp_path)
+    config_lib.override(config, ["--config.data.anomalies=grid"])
+    figures = experiment.evaluate(config, tmp_path, ("auroc",))
+    assert "anomalies=grid/test:32" in figures["auroc/nll"].spec
+    assert not experiment.train(config, tmp_path), "the run is the same one, and finished"
