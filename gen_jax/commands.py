@@ -111,7 +111,7 @@ def evaluate(flags: argparse.Namespace, overrides: list[str]) -> None:
     config = config_lib.override(read_config(workdir), overrides)
     free = ("--config.eval.", *(f"--config.{key}=" for key in config_lib.UNTRAINED))
     if changed := [argument for argument in overrides if not argument.startswith(free)]:
-        raise UserError(f"{changed[0]}: after training only --config.eval.* and data.anomalies change")
+        raise UserError(f"{changed[0]}: only --config.eval.* and data.anomalies may change now")
     names = _listed(flags.metrics) if flags.metrics else config.eval.metrics
     evaluation.check_names(names)
     table = results.ROOT / "results" / f"{flags.record}.json"

@@ -2,7 +2,6 @@
 
 import numpy as np
 from ml_collections import ConfigDict
-from scipy import stats
 
 from gen_jax.data.sources import Dataset, Examples
 from gen_jax.errors import UserError
@@ -62,6 +61,8 @@ def area_under_curve(normal: np.ndarray, anomalies: np.ndarray) -> tuple[float, 
     The error is that of DeLong et al. 1988 (Biometrics 44:837), by ranks: the variances of each
     anomaly's part of lower normals, over M, and of each normal's part of higher anomalies, over N.
     """
+    from scipy import stats  # takes long to import
+
     m, n = len(anomalies), len(normal)
     ranks = stats.rankdata(np.concatenate([anomalies, normal]))
     higher = (ranks[:m] - stats.rankdata(anomalies)) / n
