@@ -389,7 +389,8 @@ def _names(folder: Path) -> Callable:
 
 def _runs(folder: Path) -> list[Path]:
     """Workdirs of the trials, in their order."""
-    return sorted(path.parent for path in (folder / "runs").glob(f"*/{OVERRIDES}"))
+    found = [path.parent for path in (folder / "runs").glob(f"*/{OVERRIDES}")]
+    return sorted(found, key=lambda run: int(run.name.partition("_")[0]))
 
 
 def _progress(sweep: Sweep, folder: Path, tune):

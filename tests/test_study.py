@@ -107,6 +107,12 @@ def test_trials_are_ranked_and_each_is_accounted_for(tmp_path):
     assert next(t.outcome for t in found if t.status == "failed") == "failed (not finite)"
 
 
+def test_trials_are_in_the_order_of_their_numbers(tmp_path):
+    for index in (1_000, 9, 101):
+        make_run(tmp_path, study.trial_name(index, {"lr": 1}), {"lr": 1}, [])
+    assert [run.name for run in study._runs(tmp_path)] == ["009_lr=1", "101_lr=1", "1000_lr=1"]
+
+
 def test_names_of_trials_are_names_of_folders():
     name = study.trial_name(3, {"optim.lr": 1e-3, "model.hidden": (20, 10), "data.name": "a/b"})
     assert name == "003_lr=0.001,hidden=-20,-10-,name=a-b"

@@ -69,7 +69,8 @@ def _prepared(name: str, config: ConfigDict) -> Path | None:
     """The newest prepared version, in a folder that TFDS gave its final name."""
     found = (data_dir(config) / name).glob("**/dataset_info.json")
     folders = [p.parent for p in found if not any(q.startswith("incomplete") for q in p.parts)]
-    return max(folders, default=None)
+    # 10.0.0 comes after 9.0.0.
+    return max(folders, key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)], default=None)
 
 
 def _manual_folder(name: str, config: ConfigDict) -> Path | None:

@@ -222,6 +222,14 @@ def test_record_formats_that_need_tensorflow_are_refused(tmp_path):
         sources.load(config("old_set", data_dir=str(tmp_path)))
 
 
+def test_the_newest_version_is_read(tmp_path):
+    for version in ("9.0.0", "10.0.0", "2.11.0"):
+        (tmp_path / "mnist" / version).mkdir(parents=True)
+        (tmp_path / "mnist" / version / "dataset_info.json").write_text("{}")
+    found = catalogue._prepared("mnist", config("mnist", data_dir=str(tmp_path)))
+    assert found.name == "10.0.0"
+
+
 def test_half_prepared_folders_are_not_taken_for_data(tmp_path):
     folder = tmp_path / "mnist" / "incomplete.ABC_3.0.1"
     folder.mkdir(parents=True)
