@@ -65,6 +65,17 @@ def _rate(row: Mapping[str, float]) -> str | None:
     )
 
 
+def _top_rate(row: Mapping[str, float]) -> str | None:
+    layers = sum(name.startswith("rate/layer_") for name in row)
+    rate = row[f"rate/layer_{layers}"]
+    if rate >= INFORMED or row["rate"] < INFORMED:
+        return None
+    return (
+        f"posterior collapse: the rate of the topmost of {layers} layers is {rate:.3f} nats, so it "
+        "tells nothing of the data; try --config.model.beta_warmup_steps or fewer layers"
+    )
+
+
 # What a rule reads -> the rule.
 RULES: dict[tuple[str, ...], Callable[[Mapping[str, float]], str | None]] = {
     ("modes", "modes_floor"): _modes,
@@ -72,6 +83,7 @@ RULES: dict[tuple[str, ...], Callable[[Mapping[str, float]], str | None]] = {
     ("overfitting",): _overfitting,
     ("saturated",): _saturated,
     ("rate",): _rate,
+    ("rate", "rate/layer_2"): _top_rate,
 }
 
 
