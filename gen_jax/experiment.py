@@ -137,7 +137,7 @@ def build(config: ConfigDict, num_devices: int = 1) -> Experiment:
     evaluation.check_names([*config.eval.validation_metrics, *config.eval.metrics])
     dataset = sources.load(config.data)
     family = families.build(config.family, config.model, dataset.spec)
-    evaluation.check(family, config.eval.validation_metrics, "eval.validation_metrics")
+    evaluation.check(family, dataset, config.eval.validation_metrics, "eval.validation_metrics")
     fitted_prior.family(family, config.eval)  # refuses what has no latents
     networks = {name for turn in family.turns for name in turn}
     optimizers.check_sections(config.optim, networks)
@@ -278,7 +278,8 @@ def evaluate(
     Without `replica` all of a run's replicas are measured: a figure is then their mean.
     """
     experiment, state = restore(config, workdir, replica or 0)
-    evaluation.check(fitted_prior.family(experiment.family, config.eval), names)
+    family = fitted_prior.family(experiment.family, config.eval)
+    evaluation.check(family, experiment.dataset, names)
     chosen = range(config.num_replicas) if replica is None else [replica]
     subjects = [experiment.trained_subject(state, r) for r in chosen]
     each = [

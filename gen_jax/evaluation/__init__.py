@@ -65,14 +65,14 @@ def check_names(names: Sequence[str]) -> None:
         raise UserError(f"unknown metric {unknown[0]!r}; valid are: {', '.join(METRICS)}")
 
 
-def check(family: Family, names: Sequence[str], key: str = "") -> None:
-    """Refuses metrics that need what a family lacks, before any is computed.
+def check(family: Family, dataset: Dataset, names: Sequence[str], key: str = "") -> None:
+    """Refuses metrics that need what a family or the data lack, before any is computed.
 
     Raises:
-      UserError: naming the config key that asks for it, if given, and the families that have it.
+      UserError: naming the config key that asks for it, if given, and what has it.
     """
     for name in names:
-        needs.check(METRICS[name], family, f"--config.{key}: {name}" if key else name)
+        needs.check(METRICS[name], family, dataset, f"--config.{key}: {name}" if key else name)
 
 
 def evaluate(
@@ -81,10 +81,10 @@ def evaluate(
     """The named metrics of a model on a split; `settings` is the `eval` section of a config.
 
     Raises:
-      UserError: for an unknown name, or a family that lacks what a metric needs.
+      UserError: for an unknown name, or where a metric lacks what it needs.
     """
     check_names(names)
-    check(subject.family, names)
+    check(subject.family, dataset, names)
     figures = {}
     for name in names:
         figures |= METRICS[name](subject, dataset, split, settings)

@@ -10,9 +10,22 @@ from gen_jax.evaluation.metric import Metric
 from gen_jax.evaluation.needs import needs
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families import base
+from gen_jax.families.base import Family
 
 
-@needs(base.ImportanceWeighted)
+def _check(family: Family, dataset: Dataset, name: str) -> None:
+    if "anomalies" not in dataset.splits:
+        raise UserError(
+            f"{name} needs other data of the same form; name them by "
+            "--config.data.anomalies=DATASET"
+        )
+    if family.num_classes:
+        raise UserError(
+            f"{name} needs a model of p(x), and this one is given the label, which anomalies lack"
+        )
+
+
+@needs(base.ImportanceWeighted, also=_check)
 def auroc(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
@@ -21,18 +34,7 @@ def auroc(
     It is the probability that an anomaly scores higher than an example of the data: 0.5 of a
     score that knows nothing, and less where anomalies look more normal than the data, as they
     often do to the likelihood of a deep model (Nalisnick et al. 2019, arXiv 1810.09136).
-
-    Raises:
-      UserError: without anomalies, or for a model that is given the label, which they lack.
     """
-    if "anomalies" not in dataset.splits:
-        raise UserError(
-            "auroc needs other data of the same form; name them by --config.data.anomalies=DATASET"
-        )
-    if subject.family.num_classes:
-        raise UserError(
-            "auroc needs a model of p(x), and this one is given the label, which anomalies lack"
-        )
     anomalies = dataset.splits["anomalies"]
     others = scores(subject, anomalies, settings)
     figures = {}

@@ -19,6 +19,7 @@ from gen_jax.evaluation.metric import Metric
 from gen_jax.evaluation.needs import needs
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families import base
+from gen_jax.families.base import Family
 
 # Figures that differ in one of these cannot be compared, so they are no settings.
 PLANE_SAMPLES = 2_500  # of PacGAN's protocol
@@ -30,7 +31,20 @@ CLOSE = 0.01  # fraction of held-out examples that would pass for duplicates of 
 _REPEATS = 1_000  # simulations behind a floor, and orders behind a median
 
 
-@needs(base.Sampler)
+def _check_modes(family: Family, dataset: Dataset, name: str) -> None:
+    if dataset.name in synthetic.MODES:
+        return
+    if dataset.name != "stacked_mnist":
+        known = ", ".join([*synthetic.MODES, "stacked_mnist"])
+        raise UserError(
+            f"{name}: the modes of {dataset.name} are not known; leave it out, or choose "
+            f"--config.data.name from: {known}"
+        )
+    if dataset.spec.shape != (28, 28, 3):
+        raise UserError(f"{name} needs digits of 28x28; leave out --config.data.image_size")
+
+
+@needs(base.Sampler, also=_check_modes)
 def modes(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
@@ -42,13 +56,7 @@ def modes(
     """
     if dataset.name in synthetic.MODES:
         return _plane(subject, dataset.name)
-    if dataset.name == "stacked_mnist":
-        return _stacked(subject, dataset, settings.mode_samples)
-    known = ", ".join([*synthetic.MODES, "stacked_mnist"])
-    raise UserError(
-        f"the modes of {dataset.name} are not known; leave out the metric modes, "
-        f"or choose --config.data.name from: {known}"
-    )
+    return _stacked(subject, dataset, settings.mode_samples)
 
 
 def plane_modes(points: np.ndarray, centers: np.ndarray, sd: float) -> dict[str, float]:

@@ -20,6 +20,7 @@ from gen_jax.errors import UserError
 from gen_jax.evaluation import judges
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families import base
+from gen_jax.families.base import Family
 from gen_jax.nn import inception
 
 # Pictures that are drawn, or read, at once: memory stays bounded whatever their number.
@@ -79,7 +80,6 @@ def load(settings: ConfigDict, dataset: Dataset) -> FeatureNet:
     Raises:
       UserError: if there is none, or if it does not read the dataset's pictures.
     """
-    check_pictures(dataset)
     if settings.judge == "inception":
         return _load_inception(settings.inception_weights, dataset)
     name = settings.judge or dataset.name
@@ -127,11 +127,11 @@ def difference(module: nn.Module, params: dict, shape: tuple[int, ...]) -> str |
     return next(wrong, None)
 
 
-def check_pictures(dataset: Dataset) -> None:
-    """Refuses data that are no pictures."""
+def check_pictures(family: Family, dataset: Dataset, name: str) -> None:
+    """Refuses data that are no pictures, for the metric of that name."""
     if not dataset.spec.is_image:
         raise UserError(
-            f"{dataset.name} has no pictures for a classifier; choose others by "
+            f"{name}: {dataset.name} has no pictures for a classifier; choose others by "
             "--config.eval.metrics"
         )
 

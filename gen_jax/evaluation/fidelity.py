@@ -18,6 +18,7 @@ from gen_jax.evaluation.metric import Metric
 from gen_jax.evaluation.needs import needs
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families import base
+from gen_jax.families.base import Family
 from gen_jax.nn.classifier import ConvClassifier
 
 KID_SUBSETS, KID_SIZE = 100, 1_000
@@ -176,7 +177,16 @@ def _squared_radii(x: np.ndarray, k: int, block: int) -> np.ndarray:
 # Metrics: `metric(subject, dataset, split, settings) -> {name: Metric}`
 
 
-@needs(base.Sampler)
+def _check_classes(family: Family, dataset: Dataset, name: str) -> None:
+    features_lib.check_pictures(family, dataset, name)
+    if not family.num_classes:
+        raise UserError(
+            f"{name} needs a class-conditional model, and this {type(family).__name__} is none; "
+            "set the conditions under --config.model"
+        )
+
+
+@needs(base.Sampler, also=features_lib.check_pictures)
 def fid(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
     """Fréchet distance of the samples to the split, and its floor."""
     sets = features_lib.compare(subject, dataset, split, settings)
@@ -187,7 +197,7 @@ def fid(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) ->
     return _with_floor(value, sets, split, "distance")
 
 
-@needs(base.Sampler)
+@needs(base.Sampler, also=features_lib.check_pictures)
 def kid(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
     """Kernel distance of the samples to the split, and its floor."""
     sets = features_lib.compare(subject, dataset, split, settings)
@@ -201,7 +211,7 @@ def kid(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) ->
     return _with_floor(value, sets, split, "distance", subsets=f"{KID_SUBSETS}x{size}")
 
 
-@needs(base.Sampler)
+@needs(base.Sampler, also=features_lib.check_pictures)
 def inception_scores(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
@@ -221,7 +231,7 @@ def inception_scores(
     return metrics
 
 
-@needs(base.Sampler)
+@needs(base.Sampler, also=features_lib.check_pictures)
 def prdc_metrics(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
@@ -239,7 +249,7 @@ def prdc_metrics(
     return _with_floor(value, sets, split, "fraction", k=k)
 
 
-@needs(base.Sampler)
+@needs(base.Sampler, also=_check_classes)
 def intra_fid(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
@@ -247,7 +257,7 @@ def intra_fid(
 
     Miyato and Koyama 2018 (arXiv 1802.05637).
     """
-    classes = _num_classes(subject, "intra_fid")
+    classes = subject.family.num_classes
     sets = features_lib.compare(subject, dataset, split, settings)
 
     def value(other: Seen) -> dict[str, float]:
@@ -265,7 +275,7 @@ def intra_fid(
     return _with_floor(value, sets, split, "distance", classes=classes)
 
 
-@needs(base.Sampler)
+@needs(base.Sampler, also=_check_classes)
 def label_accuracy(
     subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
 ) -> dict[str, Metric]:
@@ -273,7 +283,7 @@ def label_accuracy(
 
     label_accuracy_real is its accuracy on the split.
     """
-    classes = _num_classes(subject, "label_accuracy")
+    classes = subject.family.num_classes
     sets = features_lib.compare(subject, dataset, split, settings)
     if sets.fake.logits.shape[1] != classes:
         raise UserError(
@@ -290,15 +300,14 @@ def label_accuracy(
     return metrics
 
 
-@needs(base.Sampler)
+@needs(base.Sampler, also=_check_classes)
 def cas(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
     """Classification accuracy score: a classifier is trained on samples, tested on the split.
 
     Ravuri and Vinyals 2019 (arXiv 1905.10887), with a small classifier of our own.
     cas_real is that of one trained on as many training pictures.
     """
-    module = ConvClassifier(_num_classes(subject, "cas"))
-    features_lib.check_pictures(dataset)
+    module = ConvClassifier(subject.family.num_classes)
     test, truth = features_lib.real_pictures(dataset, split, settings.num_examples)
     metrics = {}
     for name, source, (pictures, labels) in (
@@ -321,16 +330,6 @@ def _cut(seen: Seen, size: int) -> Seen:
     """`size` of the pictures, in a random order of a fixed seed."""
     rows = features_lib.choose(len(seen.features), size)
     return Seen(*(None if x is None else x[rows] for x in seen))
-
-
-def _num_classes(subject: Subject, name: str) -> int:
-    classes = subject.family.num_classes
-    if not classes:
-        raise UserError(
-            f"{name} needs a class-conditional model, and this {type(subject.family).__name__} is "
-            "none; set the conditions under --config.model"
-        )
-    return classes
 
 
 def _with_floor(value, sets: Sets, split: str, unit: str, **more) -> dict[str, Metric]:

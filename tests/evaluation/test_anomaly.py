@@ -49,7 +49,7 @@ def test_scores_are_the_terms_of_the_exact_density(linear):
     scores = anomaly.scores(subject, examples, SETTINGS)
     np.testing.assert_allclose(scores["nll"], -exact, atol=0.2)
     assert abs((scores["nll"] + exact).mean()) < 0.02
-    # log p(x|z) at the exact posterior's mean bounds what any reconstruction can have.
+    # No reconstruction is nearer than that of least squares.
     weights, bias = decoder(subject)
     best = np.linalg.lstsq(weights.T, (examples.x - bias).T, rcond=None)[0].T @ weights + bias
     closest = -stats.norm(best, SIGMA).logpdf(examples.x).sum(1)
@@ -88,6 +88,14 @@ def test_what_it_needs(linear):
     dataset.splits["anomalies"] = examples
     with pytest.raises(UserError, match="given the label, which anomalies lack"):
         anomaly.auroc(dataclasses.replace(subject, family=given), dataset, "test", SETTINGS)
+
+
+def test_a_run_without_anomalies_is_refused_before_it_trains(tmp_path):
+    config = config_lib.load_file("experiments/quickstart.py:smoke")
+    config_lib.override(config, ["--config.eval.validation_metrics=('auroc',)"])
+    with pytest.raises(UserError, match=r"eval\.validation_metrics: auroc needs other data"):
+        experiment.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_trained_run_is_asked_for_anomalies(tmp_path):

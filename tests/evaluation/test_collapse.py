@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from scipy import stats
 from scipy.spatial import distance
 
+from gen_jax import evaluation
 from gen_jax.data import synthetic
 from gen_jax.data.sources import ArrayExamples, Dataset
 from gen_jax.data.spec import DataSpec
@@ -156,7 +157,7 @@ def test_a_perfect_sampler_of_triples_scores_its_floor(judge):
     labels = np.arange(1000)
     data = stacked(labels)
     model = pool(data.splits["train"].x, data.spec)
-    figures = collapse.modes(model, data, "test", settings())
+    figures = collapse._stacked(model, data, 26_000)
     spread = np.sqrt(999 / 2) / 26_000
     assert figures["modes"].value == 1000
     assert figures["modes_floor"].value == pytest.approx(1000)
@@ -178,7 +179,7 @@ def test_frequencies_of_training_are_told_from_uniform_ones(judge):
     labels = rng.choice(10, (50_000, 3), p=share) @ np.array([100, 10, 1])
     data = stacked(labels)
     model = pool(data.splits["train"].x, data.spec)
-    figures = collapse.modes(model, data, "test", settings())
+    figures = collapse._stacked(model, data, 26_000)
     spread = np.sqrt(999 / 2) / 26_000
     assert abs(figures["kl_to_train"].value - figures["kl_to_train_floor"].value) < 4 * spread
     # The divergence of three independent digits is three times that of one.
@@ -190,12 +191,12 @@ def test_frequencies_of_training_are_told_from_uniform_ones(judge):
 def test_lost_modes_cost_their_logarithm(judge):
     data = stacked(np.arange(1000))
     model = pool(data.splits["train"].x[:100], data.spec)  # the first digit is always 0
-    figures = collapse.modes(model, data, "test", settings(mode_samples=5_000))
+    figures = collapse._stacked(model, data, 5_000)
     assert figures["modes"].value == 100
     assert figures["modes_floor"].value == pytest.approx(1000 * (1 - 0.999**5_000))
     assert figures["kl"].value == pytest.approx(np.log(10) + 99 / 10_000, abs=0.006)
     partial = stacked(np.arange(90))
-    figures = collapse.modes(model, partial, "test", settings(mode_samples=5_000))
+    figures = collapse._stacked(model, partial, 5_000)
     assert figures["kl_to_train"].value == np.inf and figures["kl_to_train"].stderr is None
 
 
@@ -218,6 +219,13 @@ def test_data_without_known_modes_are_refused():
     data = points("digits", train=np.zeros((1, 2)))
     with pytest.raises(UserError, match=r"modes of digits .* ring, grid, stacked_mnist"):
         collapse.modes(pool(np.zeros((1, 2)), data.spec), data, "test", settings())
+
+
+def test_stacked_digits_of_another_size_are_refused_before_training():
+    shrunk = Dataset("stacked_mnist", DataSpec("bytes", (14, 14, 3), levels=256), {})
+    family = pool(np.zeros((1, 2)), shrunk.spec).family
+    with pytest.raises(UserError, match=r"metrics: modes needs digits of 28x28; leave out"):
+        evaluation.check(family, shrunk, ["modes"], "eval.validation_metrics")
 
 
 # Bins

@@ -11,6 +11,7 @@ from flax import linen as nn
 from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
+from gen_jax import evaluation
 from gen_jax.data.sources import ArrayExamples, Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
@@ -129,8 +130,8 @@ def test_pictures_that_the_judge_does_not_read_are_refused(folder, dataset, shap
 
 def test_points_are_refused(dataset):
     points = dataclasses.replace(dataset, name="ring", spec=DataSpec("real", (2,)))
-    with pytest.raises(UserError, match=r"ring has no pictures .*--config.eval.metrics"):
-        features.load(settings(judge="inception"), points)
+    with pytest.raises(UserError, match=r"kid: ring has no pictures .*--config.eval.metrics"):
+        evaluation.check(subject().family, points, ["kid"])
 
 
 def test_inception_without_sound_weights_says_where_they_go(tmp_path, dataset):
