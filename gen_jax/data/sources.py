@@ -182,7 +182,7 @@ def _anomalies(spec: DataSpec, config: ConfigDict) -> Examples:
     if forms[0] != forms[1]:
         raise UserError(
             f"data.anomalies={name} has examples of shape {forms[0]}, and {config.name} of "
-            f"{forms[1]}; set --config.data.image_size or grayscale"
+            f"{forms[1]}; choose others, or train with --config.data.image_size and grayscale"
         )
     return dataclasses.replace(source.splits[split], split=f"{name}/{split}")
 
