@@ -3,7 +3,7 @@
 python launch.py                                     trains, evaluates and reports the quickstart
 python launch.py train --config=experiments/F.py --workdir=W [--config.optim.lr=1e-3 ...]
 python launch.py evaluate --workdir=W [--metrics=elbo,nll] [--record=TABLE]
-python launch.py sample --workdir=W --num=64 [--label=3] [--seed=0] [--temperature=1]
+python launch.py sample --workdir=W --num=64 [--label=3] [--seed=0] [--options.temperature=0.7]
 python launch.py report --workdir=W
 python launch.py sweep --config=experiments/F.py --workdir=S [--address=RAY_CLUSTER]
 python launch.py reproduce --table=T [--rows=A,B]    lists a table's rows, or measures some
@@ -17,7 +17,7 @@ QUICKSTART = "experiments/quickstart.py"
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The flags of a sub-command, and the `--config.KEY=VALUE` arguments."""
+    """The flags of a sub-command, and the `--config.` and `--options.KEY=VALUE` arguments."""
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     common.add_argument("--workdir", type=Path, help="folder of the run")
     parser = argparse.ArgumentParser(
@@ -45,7 +45,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     sample.add_argument("--num", type=int, default=64, help="how many")
     sample.add_argument("--label", type=int, help="of a class-conditional model")
     sample.add_argument("--seed", type=int, default=0)
-    sample.add_argument("--temperature", type=float, default=1.0)
+    sample.add_argument("--temperature", type=float, help="short for --options.temperature")
     sample.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")
     add("report", "write report.html of a run")
     sweep = add("sweep", "run every trial of a config's sweep(), or go on with them")
@@ -56,7 +56,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     reproduce.add_argument("--rows", help="comma-separated; trained, evaluated and recorded")
 
     flags, rest = parser.parse_known_args(arguments)
-    unknown = [argument for argument in rest if not argument.startswith("--config.")]
+    known = ("--config.", "--options.") if flags.command == "sample" else ("--config.",)
+    unknown = [argument for argument in rest if not argument.startswith(known)]
     if unknown:
         parser.error(f"unknown argument {unknown[0]}; see launch.py {flags.command} --help")
     return flags, rest

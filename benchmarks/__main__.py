@@ -16,7 +16,7 @@ import time
 from benchmarks import contest, machine
 from benchmarks import rows as rows_lib
 from benchmarks import work as work_lib
-from gen_jax import results
+from gen_jax.report import results
 
 TABLE = results.ROOT / "results" / "speed.json"
 SPREADS = 3.0  # by which a ratio may fall, and

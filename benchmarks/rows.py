@@ -4,7 +4,8 @@ from pathlib import Path
 
 import jax
 
-from gen_jax import logs, results
+from gen_jax.report import results
+from gen_jax.workdir import console
 
 
 def platform() -> str:
@@ -43,5 +44,5 @@ def write(path: Path, new: list[dict]) -> None:
 
 def show(rows: list[dict]) -> None:
     """Prints measured rows."""
-    lines = [(row["row"], row["metric"], logs.figure(row), row["unit"]) for row in rows]
-    logs.print_table(results.hardware(), ("row", "metric", "measured", "unit"), lines)
+    lines = [(row["row"], row["metric"], console.figure(row), row["unit"]) for row in rows]
+    console.print_table(results.hardware(), ("row", "metric", "measured", "unit"), lines)

@@ -25,9 +25,9 @@ from matplotlib.figure import Figure
 from benchmarks import contest, training
 from benchmarks import rows as rows_lib
 from benchmarks.works import vae
-from gen_jax import results
 from gen_jax.data.spec import DataSpec
 from gen_jax.experiment import Experiment
+from gen_jax.report import results
 
 TABLE = results.ROOT / "results" / "scaling.json"
 PICTURE = results.ROOT / "docs" / "pictures" / "scaling.png"

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks import contest
 from benchmarks import rows as rows_lib
 from benchmarks.__main__ import TABLE
-from gen_jax import results
+from gen_jax.report import results
 
 ROUNDS = 5
 STEPS = "10"

@@ -8,10 +8,12 @@ import numpy as np
 
 from benchmarks.work import Runner
 from gen_jax import config as config_lib
-from gen_jax import families, optimizers, parallel
-from gen_jax.data.sources import ArrayExamples, Dataset
+from gen_jax import families, parallel
+from gen_jax.data.examples import ArrayExamples
+from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.experiment import Experiment
+from gen_jax.training import optimizers
 
 NUM_EXAMPLES = 10_000
 
@@ -30,12 +32,12 @@ def build(family: str, spec: DataSpec, **changes) -> Experiment:
         section, _, name = key.rpartition("__")
         (config[section] if section else config)[name] = value
     x = images(spec.shape)
-    labels = np.arange(len(x)) % max(spec.num_classes, 1)
-    dataset = Dataset("made-up", spec, {"train": ArrayExamples("train", x, labels)})
+    labels = np.int32(np.arange(len(x)) % max(spec.num_classes, 1))
+    dataset = Dataset("made-up", spec, {"train": ArrayExamples("train", {"x": x, "label": labels})})
     model = families.build(family, config.model, spec)
     networks = sorted({name for turn in model.turns for name in turn})
     optimizer = {name: optimizers.make(config.optim, config.steps, name) for name in networks}
-    return Experiment(config, dataset, model, optimizer)
+    return Experiment(config, spec, model, optimizer, lambda: dataset)
 
 
 def runner(experiment: Experiment) -> Runner:
@@ -90,7 +92,7 @@ def work_cost(experiment: Experiment) -> tuple[float, float]:
 
 def _prepared(experiment: Experiment):
     """The training function and its arguments but the state, as `gen_jax.experiment.train`."""
-    batches = experiment.batches()
+    batches = experiment.batches
     data, values = parallel.replicated((batches.data, experiment.replica_values))
     dispatches = batches.dispatches(0, 10**9 * experiment.config.steps_per_dispatch)
     split = (parallel.split(batch, experiment.batch_axis) for batch in dispatches)

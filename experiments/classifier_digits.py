@@ -5,14 +5,14 @@
     python launch.py evaluate --workdir=runs/classifier_digits
     python -m gen_jax.ship_judge runs/classifier_digits
 
-Measured: 99.7 % of the 297 test images.
+Its accuracy is in the judge's file, gen_jax/evaluation/judges/digits.safetensors.
 """
 
 from gen_jax.config import experiment
 
 
 @experiment("classifier")
-def get_config(config, variant):
+def get_config(config):
     config.steps = 3_000
     config.batch_size = 128
     config.log_every = 100

@@ -4,14 +4,15 @@
     python launch.py evaluate --workdir=runs/classifier_mnist
     python -m gen_jax.ship_judge runs/classifier_mnist
 
-Measured: 99.56 % of the 10,000 test images; about 6 minutes on 2 idle CPU cores.
+About 6 minutes on 2 idle CPU cores. Its accuracy is in the judge's file,
+gen_jax/evaluation/judges/mnist.safetensors.
 """
 
 from gen_jax.config import experiment
 
 
 @experiment("classifier")
-def get_config(config, variant):
+def get_config(config):
     config.steps = 8_000
     config.batch_size = 128
     config.log_every = 200

@@ -10,16 +10,15 @@ by side in one program.
 Variants: `rpgan_r1r2` (the default) and `ns`, the non-saturating loss without a penalty on the same
 networks and budget.
 
-Measured: rpgan_r1r2 8 modes in every seed, reverse KL 0.004 (a perfect sampler: 0.001), 97.5 %
-of high quality; ns 8 modes too, 0.006 and 97.1 %. 17 minutes for five seeds on 2 CPU cores at half
+Measured: table `plane_gan` of docs/results.md. 17 minutes for five seeds on 2 CPU cores at half
 load.
 """
 
 from gen_jax.config import experiment
 
 
-@experiment("gan", variants=("rpgan_r1r2", "ns"))
-def get_config(config, variant):
+@experiment("gan", recipe=("rpgan_r1r2", "ns"))
+def get_config(config, recipe):
     config.num_replicas = 5
     config.steps = 20_000
     config.batch_size = 256
@@ -40,6 +39,6 @@ def get_config(config, variant):
     config.optim.schedule = "cosine"
     config.optim.final_lr = 1e-5
     config.optim.generator = {"ema_half_life": 700.0}
-    if variant == "ns":
+    if recipe == "ns":
         config.model.loss = "non_saturating"
         config.model.penalty = "none"

@@ -14,15 +14,14 @@ yet at full length.
 from gen_jax.config import experiment
 
 
-@experiment("vae", variants=("mnist", "fashion", "mnist_iaf", "fashion_iaf"))
-def get_config(config, variant):
-    data, _, flow = (variant or "mnist").partition("_")
+@experiment("vae", data={"mnist": "mnist", "fashion": "fashion_mnist"}, flow=("", "iaf"))
+def get_config(config, data, flow):
     config.steps = 200_000
     config.batch_size = 100
     config.steps_per_dispatch = 100
     config.log_every = 2_500
     config.eval_every = config.checkpoint_every = 25_000
-    config.data.name = {"mnist": "mnist", "fashion": "fashion_mnist"}[data]
+    config.data.name = data
     config.data.num_validation = 10_000
     config.optim.schedule = "cosine"
     config.model.hidden = (512, 512)

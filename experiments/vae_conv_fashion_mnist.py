@@ -11,7 +11,7 @@ from gen_jax.config import experiment
 
 
 @experiment("vae")
-def get_config(config, variant):
+def get_config(config):
     config.steps = 20_000
     config.steps_per_dispatch = 20
     config.log_every = 200

@@ -15,13 +15,13 @@ Not measured yet at full length.
 from gen_jax.config import experiment
 
 
-@experiment("vqvae", variants=("vq", "fsq", "mnist_vq", "mnist_fsq"))
-def get_config(config, variant):
+@experiment("vqvae", data={"": "fashion_mnist", "mnist": "mnist"}, quantizer=("vq", "fsq"))
+def get_config(config, data, quantizer):
     config.steps = 20_000
     config.steps_per_dispatch = 20
     config.log_every = 200
     config.eval_every = config.checkpoint_every = 2_000
-    config.data.name = "mnist" if "mnist" in variant else "fashion_mnist"
+    config.data.name = data
     config.data.preprocess = "uniform_dequantization"
     config.data.num_validation = 1_000
     config.optim.lr = 5e-4
@@ -32,6 +32,6 @@ def get_config(config, variant):
     config.optim.clip_norm = 100.0
     config.model.likelihood = "gaussian"
     config.model.sigma = 0.1  # near the error that is left in [0, 1]
-    config.model.quantizer = "fsq" if "fsq" in variant else "vq"
+    config.model.quantizer = quantizer
     config.eval.fitted_components = 10  # no prior is learned with the codes
     config.eval.validation_metrics = config.eval.metrics = ("mse", "codebook")

@@ -11,14 +11,14 @@ on 2 CPU cores, the run an hour or more. Not measured yet at full length.
 from gen_jax.config import experiment
 
 
-@experiment("vdvae", variants=("mnist", "fashion"))
-def get_config(config, variant):
+@experiment("vdvae", data={"mnist": "mnist", "fashion": "fashion_mnist"})
+def get_config(config, data):
     config.steps = 50_000
     config.batch_size = 64
     config.steps_per_dispatch = 20
     config.log_every = 500
     config.eval_every = config.checkpoint_every = 5_000
-    config.data.name = "fashion_mnist" if variant == "fashion" else "mnist"
+    config.data.name = data
     config.data.num_validation = 1_000
     config.optim.lr = 1e-3
     config.optim.weight_decay = 0.01

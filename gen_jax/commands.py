@@ -8,8 +8,11 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from gen_jax.errors import UserError
+
+MAX_SHOWN = 1_024  # samples in one picture
 
 # What an operating system says of a disk that cannot be written, and of files it cannot open.
 _DISK = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -23,7 +26,7 @@ def run(flags: argparse.Namespace, overrides: list[str], quickstart: bool = Fals
     0: done; 1: an error that its one line explains; 128 + signal: stopped and saved, so that
     a scheduler knows that the run is not finished.
     """
-    from gen_jax import processes
+    from gen_jax.training import processes
 
     try:
         return _run(flags, overrides, quickstart)
@@ -39,7 +42,8 @@ def run(flags: argparse.Namespace, overrides: list[str], quickstart: bool = Fals
 
 
 def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> int:
-    from gen_jax import parallel, processes, signals
+    from gen_jax import parallel
+    from gen_jax.training import processes, signals
 
     parallel.setup()
     command: Callable = {
@@ -85,6 +89,8 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
 def train(flags: argparse.Namespace, overrides: list[str]) -> None:
     from gen_jax import config as config_lib
     from gen_jax import experiment, parallel
+    from gen_jax.workdir import console, logs
+    from gen_jax.workdir.claim import default_workdir
 
     config = config_lib.override(config_lib.load_file(flags.config), overrides)
     flags.workdir = workdir = flags.workdir or default_workdir(config.experiment)
@@ -96,7 +102,7 @@ def train(flags: argparse.Namespace, overrides: list[str]) -> None:
             f"The run in {workdir} is finished (step {config.steps:,}). For a new one: "
             f"--workdir=ANOTHER or --config.seed={config.seed + 1} with its own --workdir."
         )
-    experiment.print_validation(workdir)
+    console.validation_table(logs.last_validation(workdir))
     _print_pictures(workdir)
     if not (workdir / "evaluation.json").exists():
         print(f"next: python launch.py evaluate --workdir={workdir}")
@@ -104,26 +110,28 @@ def train(flags: argparse.Namespace, overrides: list[str]) -> None:
 
 def evaluate(flags: argparse.Namespace, overrides: list[str]) -> None:
     from gen_jax import config as config_lib
-    from gen_jax import evaluation, experiment, files, logs, results
-    from gen_jax.workdir import read_config
+    from gen_jax import evaluation, experiment, files
+    from gen_jax.report import results
+    from gen_jax.workdir import console, logs
+    from gen_jax.workdir.claim import read_config
 
     workdir = _require_workdir(flags)
-    config = config_lib.override(read_config(workdir), overrides)
-    free = ("--config.eval.", *(f"--config.{key}=" for key in config_lib.UNTRAINED))
-    if changed := [argument for argument in overrides if not argument.startswith(free)]:
-        raise UserError(f"{changed[0]}: only --config.eval.* and data.anomalies may change now")
+    config = read_config(workdir)
+    config_lib.check_untrained(overrides, config.family)
+    config_lib.override(config, overrides)
     names = _listed(flags.metrics) if flags.metrics else config.eval.metrics
     evaluation.check_names(names)
     table = results.ROOT / "results" / f"{flags.record}.json"
     if flags.record:
         results.check_run(table, config, workdir, flags.replica)  # before the work
     figures = experiment.evaluate(config, workdir, names, flags.replica)
-    logs.evaluation_table(files.read_json(workdir / "evaluation.json"))
+    console.evaluation_table(files.read_json(workdir / "evaluation.json"))
     _print_pictures(workdir)
     print(f"wrote {workdir / 'evaluation.json'}")
     if flags.record:
-        results.record(table, config, figures, experiment.training_seconds(config, workdir))
-        print(f"recorded in {table}; python -m gen_jax.results writes it to the docs")
+        seconds = logs.training_seconds(config.batch_size, workdir)
+        results.record(table, config, figures, seconds)
+        print(f"recorded in {table}; python -m gen_jax.report.results writes it to the docs")
 
 
 def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
@@ -131,27 +139,45 @@ def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
 
     import gen_jax
     from gen_jax import files, pictures
-    from gen_jax.workdir import samples_folder
+    from gen_jax.workdir.claim import samples_folder
 
-    _refuse(overrides)
+    _refuse([argument for argument in overrides if not argument.startswith("--options.")])
     if flags.num < 1:
         raise UserError(f"--num={flags.num} must be at least 1")
     workdir = _require_workdir(flags)
+    options = _sample_options(workdir, overrides)
+    if flags.temperature is not None:
+        options["temperature"] = flags.temperature
     trained = gen_jax.load(workdir, flags.replica)
-    x = trained.sample(flags.num, flags.label, flags.seed, flags.temperature)
+    x = trained.sample(flags.num, flags.label, flags.seed, **options)
     name = f"seed_{flags.seed}" if flags.label is None else f"label_{flags.label}_seed_{flags.seed}"
     if flags.replica:
         name += f"_replica_{flags.replica}"
-    if flags.temperature != 1:
-        name += f"_temperature_{flags.temperature:g}"
+    name += "".join(f"_{key}_{value}" for key, value in options.items() if key != "batch_size")
     folder = samples_folder(workdir)
     arrays = io.BytesIO()
     np.savez(arrays, x=x)
-    files.write_whole(folder / f"{name}.npz", arrays.getvalue())
+    files.write_whole(folder / f"{name}.npz", arrays.getbuffer())
     print(f"wrote {folder / name}.npz ({', '.join(map(str, x.shape))}) in model units")
     if trained.spec.is_image:
-        picture = pictures.tile(trained.spec.to_uint8(x))
-        print(f"wrote {pictures.save_png(folder / f'{name}.png', picture)}")
+        shown = min(len(x), MAX_SHOWN)
+        picture = pictures.tile(trained.spec.to_uint8(x[:shown]))
+        first = f" (the first {shown:,})" if shown < len(x) else ""
+        print(f"wrote {pictures.save_png(folder / f'{name}.png', picture)}{first}")
+
+
+def _sample_options(workdir: Path, arguments: list[str]) -> dict[str, Any]:
+    """`--options.KEY=VALUE` -> {KEY: VALUE}, with the types of a config's `sample` section."""
+    from gen_jax import config as config_lib
+    from gen_jax.workdir.claim import read_config
+
+    own = [argument.replace("--options.", "--config.sample.", 1) for argument in arguments]
+    try:
+        section = config_lib.override(read_config(workdir), own).sample
+    except UserError as error:
+        raise UserError(str(error).replace("--config.sample.", "--options.")) from None
+    keys = [argument.partition("=")[0].removeprefix("--options.") for argument in arguments]
+    return {key: section[key] for key in keys}
 
 
 def report(flags: argparse.Namespace, overrides: list[str]) -> None:
@@ -163,7 +189,8 @@ def report(flags: argparse.Namespace, overrides: list[str]) -> None:
 
 def reproduce(flags: argparse.Namespace, overrides: list[str]) -> None:
     """Lists a table's rows with what they cost; trains, evaluates and records those asked for."""
-    from gen_jax import results
+    from gen_jax.report import results
+    from gen_jax.workdir.claim import default_workdir
 
     if given := [*overrides, *filter(None, [flags.workdir])]:
         raise UserError(f"{given[0]}: a row is of its experiment as it stands, in runs/; use train")
@@ -179,20 +206,14 @@ def reproduce(flags: argparse.Namespace, overrides: list[str]) -> None:
 
 def sweep(flags: argparse.Namespace, overrides: list[str]) -> None:
     """Runs every trial of a config's `sweep()`, or goes on with them, and reports."""
-    from gen_jax import config as config_lib
-    from gen_jax import study
-    from gen_jax.report import study as study_report
+    from gen_jax.sweeps import report as study_report
+    from gen_jax.sweeps import study
+    from gen_jax.workdir.claim import default_workdir
 
-    tried = config_lib.load_sweep(flags.config)
+    tried = study.load(flags.config)
     flags.workdir = folder = flags.workdir or default_workdir(flags.config)
     trials = study.run(flags.config, overrides, tried, folder, flags.address)
     print(f"wrote {study_report.write(folder, flags.config, tried, trials)}")
-
-
-def default_workdir(experiment: str) -> Path:
-    """`experiments/vae_mnist.py:smoke` -> `runs/vae_mnist-smoke`."""
-    path, _, argument = experiment.partition(":")
-    return Path("runs") / "-".join([Path(path).stem, *filter(None, argument.split(","))])
 
 
 def _require_workdir(flags: argparse.Namespace) -> Path:
@@ -218,7 +239,7 @@ def _print_pictures(workdir: Path) -> None:
 
 
 def _fail(message: str, code: int = 1) -> int:
-    from gen_jax import processes
+    from gen_jax.training import processes
 
     # One line, whatever the files that it quotes hold: no line breaks, nothing for the terminal.
     line = "".join(c if c.isprintable() else " " for c in message)

@@ -6,9 +6,9 @@ function with `@experiment(family)`; it is given the defaults below and changes 
 
 import difflib
 import importlib.util
+import itertools
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,143 +16,173 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from gen_jax import families
+from gen_jax import evaluation, families
+from gen_jax import settings as settings_lib
 from gen_jax.errors import UserError
-from gen_jax.sweep import Sweep
+from gen_jax.settings import Section, Setting
 
-# What the elements of a tuple are that is empty by default; None: gen_jax/replicas.py says so.
-_ELEMENTS = {"overrides": "", "model.augmentations": "", "model.upper_latent_dims": 0}
-_ELEMENTS |= {"replica_values": None}
-_MAX_INT, _MAX_FLOAT, _MAX_LENGTH, _MAX_TEXT = 2**31 - 1, 3e38, 100, 1_000
-# They differ between machines and not between runs.
-WHERE_DATA_ARE = ("data.data_dir", "data.manual_dir")
-# Training does not see them; `eval.*` neither.
-UNTRAINED = (*WHERE_DATA_ARE, "data.anomalies")
-_AT_LEAST_1 = ("steps", "batch_size", "steps_per_dispatch", "num_replicas", "keep_checkpoints")
-_AT_LEAST_1 += ("optim.accumulate",)
-_AT_LEAST_1 += tuple(
-    f"eval.{key}"
-    for key in (
-        *("batch_size", "elbo_samples", "importance_samples", "num_samples", "mode_samples"),
-        *("nearest_k", "ais_steps", "amortization_steps"),
-    )
-)
-# More than any machine holds, so that a mistake ends in a line and not in all memory's end.
-_AT_MOST = {"batch_size": 2**20, "eval.batch_size": 2**20, "num_replicas": 1_024}
-_AT_MOST |= {"data.image_size": 8_192}
+# The keys that every experiment has, beside those of its family and of the metrics.
+RUN = {
+    "experiment": Setting("", "the experiment file and its argument"),
+    "overrides": Setting(
+        (),
+        "what the command line changed",
+        element="",
+        max_length=100_000,  # values of 1,024 replicas
+        affects="nothing",
+    ),
+    "family": Setting("", "the model family"),
+    "seed": Setting(0, "of parameters, order and noise", per_replica=True),
+    "num_replicas": Setting(
+        1,
+        "independent runs side by side in one program, with seeds seed, seed + 1, ...",
+        minimum=1,
+        maximum=1_024,
+    ),
+    "replica_values": Setting(
+        (), "what else differs between them: ((KEY, (VALUE, VALUE, ...)), ...); see docs/sweeps.md"
+    ),
+    "steps": Setting(10_000, "of training", minimum=1, smoke=20),
+    "batch_size": Setting(
+        128, "over all devices and processes", minimum=1, maximum=2**20, smoke=16
+    ),
+    # The host's part of a step (dispatch, indices) is paid once in K. The periods below are
+    # multiples of K, as the host sees the state only then.
+    "steps_per_dispatch": Setting(
+        50, "K: so many steps run as one program", minimum=1, smoke=5, affects="nothing"
+    ),
+    "log_every": Setting(500, "steps between rows of metrics.jsonl", smoke=10, affects="nothing"),
+    "eval_every": Setting(2_500, "steps between validations", smoke=10, affects="nothing"),
+    "checkpoint_every": Setting(2_500, "steps between checkpoints", smoke=10, affects="nothing"),
+    "keep_checkpoints": Setting(
+        2, "how many of the newest checkpoints stay", minimum=1, affects="nothing"
+    ),
+    "trackers": Setting(
+        ("tensorboard",),
+        "what is told beside metrics.jsonl: tensorboard, wandb (Weights & Biases), mlflow",
+        element="",
+        affects="nothing",
+    ),
+}
+DATA = {
+    "name": Setting("digits", "the dataset; README.md lists them"),
+    "data_dir": Setting(
+        "",
+        "of prepared datasets; if empty, $TFDS_DATA_DIR or ~/tensorflow_datasets",
+        affects="nothing",
+    ),
+    "manual_dir": Setting(
+        "",
+        "of files that were fetched by hand; if empty, $GEN_JAX_MANUAL_DIR",
+        affects="nothing",
+    ),
+    "preprocess": Setting("dynamic_binarization", "what the model sees of the stored data"),
+    "num_validation": Setting(1_000, "examples of train that become validation", smoke=32),
+    "split_seed": Setting(0, "of the choice of these"),
+    "resident_limit_mb": Setting(
+        2_048, "larger training sets stream from the host", affects="nothing"
+    ),
+    "image_size": Setting(0, "of the square that images become; 0: as stored", maximum=8_192),
+    "crop": Setting(True, "whether that is cut from the middle, or the whole squeezed"),
+    "grayscale": Setting(False, "whether images of a folder lose their colours"),
+    "anomalies": Setting(
+        "", "a dataset whose test split is to be told from this one's", affects="figures"
+    ),
+}
+OPTIM = {
+    "name": Setting("adam", "adam, sgd or rmsprop"),
+    "lr": Setting(1e-3, "learning rate, the largest of a schedule", per_replica=True),
+    "b1": Setting(0.9, "decay of the mean gradient"),
+    "b2": Setting(0.999, "decay of its square"),
+    "eps": Setting(1e-8, "is added to the root of that"),
+    "weight_decay": Setting(0.0, "decoupled"),
+    "clip_norm": Setting(0.0, "the largest norm of a network's gradient; 0: any"),
+    "final_b2": Setting(0.0, "b2 goes to it along a cosine; 0: it stays"),
+    "schedule": Setting("constant", "of the learning rate: constant or cosine"),
+    "final_lr": Setting(0.0, "where the cosine ends", per_replica=True),
+    "decay_steps": Setting(0, "when it ends, and b2's; 0: with the run"),
+    "warmup_steps": Setting(0, "the learning rate rises linearly over so many"),
+    "ema_half_life": Setting(0.0, "steps, of the parameters' moving average; 0: there is none"),
+    "ema_burn_in_steps": Setting(0, "the half-life rises from 0 over so many"),
+    "accumulate": Setting(1, "gradients of this many parts of the batch are averaged", minimum=1),
+}
+SAMPLE = {
+    "batch_size": Setting(
+        1_000, "samples drawn at once, which bounds the memory", minimum=1, affects="nothing"
+    ),
+}
+
+
+def sections(family: str) -> Section:
+    """Every key of a config of a family: its default, meaning and bounds.
+
+    Raises:
+      UserError: if there is no such family.
+    """
+    definition = families.definition(family)
+    keys = {
+        **RUN,
+        "data": DATA,
+        "optim": OPTIM,
+        "eval": evaluation.settings(definition),
+        "sample": {**SAMPLE, **definition.sample_options},
+        "model": definition.settings,
+    }
+    return {**keys, "family": Setting(family, RUN["family"].meaning)}
 
 
 def default_config(family: str) -> ConfigDict:
-    """The keys that every experiment has, and the family's own under `model`."""
-    config = ConfigDict()
-    config.experiment = ""  # the file and its argument, filled in by `load_file`
-    config.overrides = ()  # what the command line changed, filled in by `override`
-    config.family = family
-    config.seed = 0
-    # Independent runs side by side in one program, with seeds seed, seed + 1, ...
-    config.num_replicas = 1
-    # What else differs between them: ((KEY, (VALUE, VALUE, ...)), ...), see gen_jax/replicas.py.
-    config.replica_values = ()
-    config.steps = 10_000
-    config.batch_size = 128  # over all devices and processes
-    # K steps run as one program, so that the host's part of a step (dispatch, indices) is paid
-    # once in K. The periods below are multiples of K, as the host sees the state only then.
-    config.steps_per_dispatch = 50
-    config.log_every = 500
-    config.eval_every = 2_500
-    config.checkpoint_every = 2_500
-    config.keep_checkpoints = 2
-    # What is told beside metrics.jsonl: "tensorboard", "wandb" (Weights & Biases), "mlflow".
-    config.trackers = ("tensorboard",)
-
-    config.data = ConfigDict()
-    config.data.name = "digits"
-    config.data.data_dir = ""  # prepared datasets; "": $TFDS_DATA_DIR or ~/tensorflow_datasets
-    config.data.manual_dir = ""  # files fetched by hand; "": $GEN_JAX_MANUAL_DIR
-    config.data.preprocess = "dynamic_binarization"
-    config.data.num_validation = 1_000  # carved from train
-    config.data.split_seed = 0
-    config.data.resident_limit_mb = 2_048  # larger training sets stream from the host
-    config.data.image_size = 0  # 0: as stored
-    config.data.crop = True
-    config.data.grayscale = False
-    config.data.anomalies = ""  # a dataset whose test split is to be told from this one's
-
-    config.optim = ConfigDict()
-    config.optim.name = "adam"
-    config.optim.lr = 1e-3
-    config.optim.b1 = 0.9
-    config.optim.b2 = 0.999
-    config.optim.eps = 1e-8
-    config.optim.weight_decay = 0.0
-    config.optim.clip_norm = 0.0  # 0: no clipping
-    config.optim.final_b2 = 0.0  # b2 goes to it along a cosine; 0: it stays
-    config.optim.schedule = "constant"  # or "cosine"
-    config.optim.final_lr = 0.0  # where the cosine ends
-    config.optim.decay_steps = 0  # when it (and b2's) ends; 0: with the run
-    config.optim.warmup_steps = 0
-    config.optim.ema_half_life = 0.0  # steps; 0: no moving average
-    config.optim.ema_burn_in_steps = 0  # the half-life rises from 0 over so many steps
-    config.optim.accumulate = 1  # gradients of this many parts of the batch are averaged
-
-    config.eval = ConfigDict()
-    config.eval.batch_size = 100
-    config.eval.validation_metrics = ("elbo",)
-    config.eval.metrics = ("elbo", "nll", "active_units")
-    config.eval.elbo_samples = 10
-    config.eval.importance_samples = 1_000
-    config.eval.num_samples = 10_000  # generated, for the metrics that compare samples
-    config.eval.mode_samples = 26_000  # generated, for the modes of stacked_mnist
-    # Of a Gaussian mixture fitted to the latents after training, which is then sampled from; 0: the
-    # model's own prior is.
-    config.eval.fitted_components = 0
-    config.eval.judge = ""  # whose features are compared; "": the data's own
-    config.eval.inception_weights = ""  # file, for judge "inception"
-    config.eval.nearest_k = 5  # neighbours of precision, recall, density and coverage
-    config.eval.ais_steps = 1_000  # temperatures
-    config.eval.amortization_steps = 500  # of the search for each example's best posterior
-    config.eval.num_examples = 0  # first examples of the split; 0: all of it
-
-    config.model = families.default_model(family)
-    return config
+    """A config with the default of every key."""
+    return settings_lib.defaults(sections(family))
 
 
-def shrink(config: ConfigDict) -> None:
-    """`:smoke`: the same experiment in seconds, to see that it runs."""
-    config.steps, config.batch_size, config.steps_per_dispatch = 20, 16, 5
-    config.log_every = config.eval_every = config.checkpoint_every = 10
-    config.data.num_validation = 32
-    config.eval.batch_size = config.eval.num_examples = 32
-    config.eval.importance_samples = config.eval.ais_steps = 16
-    config.eval.amortization_steps = 16
-    config.eval.fitted_components = min(config.eval.fitted_components, 1)
-    config.eval.num_samples = config.eval.mode_samples = 64
+Axis = Sequence[str] | Mapping[str, Any]
 
 
-def experiment(family: str, variants: Sequence[str] = ()) -> Callable:
-    """Turns `build(config, variant)`, which edits the defaults, into a file's `get_config`.
+def experiment(family: str, **axes: Axis) -> Callable:
+    """Turns `build(config, **values)`, which edits the defaults, into a file's `get_config`.
 
     The file's string argument (`--config=experiments/F.py:ARGUMENT`) is a variant, `smoke`, or
     both with a comma between them.
-    """
 
-    def decorate(build: Callable[[ConfigDict, str], None]) -> Callable[[str], ConfigDict]:
+    Args:
+      family: the model family.
+      **axes: in what variants differ: the words of each axis, or words and the value that `build`
+        is given for each. A variant is called by one word of each axis, joined by "_", where an
+        empty word leaves no trace; without an argument all axes have their first word.
+    """
+    variants: dict[str, dict[str, Any]] = {}
+    words = [
+        dict(axis) if isinstance(axis, Mapping) else {w: w for w in axis} for axis in axes.values()
+    ]
+    for chosen in itertools.product(*(axis.items() for axis in words)):
+        name = "_".join(word for word, _ in chosen if word)
+        assert name not in variants, f"two variants are called {name!r}"
+        variants[name] = {axis: value for axis, (_, value) in zip(axes, chosen, strict=True)}
+    default = next(iter(variants))
+
+    def values(argument: str) -> dict[str, Any]:
+        """What each axis is in a variant, or in several words with a comma between them."""
+        chosen = [word for word in argument.split(",") if word and word != "smoke"]
+        if len(chosen) > 1 or any(word not in variants for word in chosen):
+            names = [name for name in variants if name]
+            wrong = next((word for word in chosen if word not in variants), argument)
+            close = difflib.get_close_matches(wrong, names, 3)
+            valid = f"valid are: {', '.join([*names, 'smoke'])}"
+            hint = f"did you mean {' or '.join(close)}?" if close else valid
+            raise UserError(f"unknown config argument {argument!r}; {hint}")
+        return variants[chosen[0] if chosen else default]
+
+    def decorate(build: Callable[..., None]) -> Callable[[str], ConfigDict]:
         def get_config(argument: str = "") -> ConfigDict:
-            words = [word for word in argument.split(",") if word]
-            chosen = [word for word in words if word != "smoke"]
-            if len(chosen) > 1 or any(word not in variants for word in chosen):
-                wrong = next((word for word in chosen if word not in variants), argument)
-                close = difflib.get_close_matches(wrong, variants, 3)
-                valid = f"valid are: {', '.join([*variants, 'smoke'])}"
-                hint = f"did you mean {' or '.join(close)}?" if close else valid
-                raise UserError(f"unknown config argument {argument!r}; {hint}")
             config = default_config(family)
-            build(config, chosen[0] if chosen else "")
-            if "smoke" in words:
-                shrink(config)
+            build(config, **values(argument))
+            if "smoke" in argument.split(","):
+                settings_lib.shrink(config, sections(family))
             return config.lock()
 
-        get_config.variants = tuple(variants)
+        get_config.variants = tuple(name for name in variants if name)
+        get_config.values = values
         return get_config
 
     return decorate
@@ -169,23 +199,13 @@ def load_file(path_and_argument: str) -> ConfigDict:
 
 def experiment_function(path: str) -> Callable[[str], ConfigDict]:
     """The `get_config` of an experiment file; its `variants` are the arguments that it takes."""
-    function = getattr(_module(path), "get_config", None)
+    function = getattr(load_module(path), "get_config", None)
     if function is None:
         raise UserError(f"{path} has no get_config(); see experiments/quickstart.py for one")
     return function
 
 
-def load_sweep(path_and_argument: str) -> Sweep:
-    """The `sweep(argument)` of an experiment file."""
-    path, _, argument = path_and_argument.partition(":")
-    function = getattr(_module(path), "sweep", None)
-    if function is None:
-        raise UserError(f"{path} has no sweep(); see experiments/sweep_digits.py for one")
-    words = [word for word in argument.split(",") if word not in ("", "smoke")]
-    return function(words[0] if words else "")
-
-
-def _module(path: str) -> ModuleType:
+def load_module(path: str) -> ModuleType:
     if not Path(path).is_file():
         # A bare name is one of the project's own.
         given = Path(path).parent
@@ -212,6 +232,22 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
         raise UserError(_override_message(config, arguments, error)) from None
     config.overrides = (*config.overrides, *arguments)
     return config
+
+
+def check_untrained(arguments: Sequence[str], family: str) -> None:
+    """Refuses `--config.KEY=VALUE` arguments that would make a trained run another run.
+
+    Raises:
+      UserError: naming the first.
+    """
+    keys = settings_lib.flat(sections(family))
+    for argument in arguments:
+        setting = keys.get(argument.partition("=")[0].removeprefix("--config."))
+        if setting and setting.affects == "training":
+            raise UserError(
+                f"{argument}: only --config.eval.*, --config.sample.* and what else training does "
+                "not read, as where data are, may change now"
+            )
 
 
 def _override_message(config: ConfigDict, arguments: Sequence[str], error: Exception) -> str:
@@ -265,69 +301,50 @@ def from_json(given: Any) -> ConfigDict:
         both = [k for k in given if isinstance(given[k], dict) and k in defaults]
         return {**defaults, **given, **{key: fill(given[key], defaults[key]) for key in both}}
 
-    if not isinstance(given, dict):
+    if not isinstance(given, dict) or not isinstance(given.get("family"), str):
         raise UserError("it is no config")
-    defaults = default_config(given.get("family")).to_dict()
-    check_values(tuples(given), defaults)
-    return ConfigDict(fill(tuples(given), defaults)).lock()
+    keys = sections(given["family"])
+    check_values(tuples(given), keys)
+    return ConfigDict(fill(tuples(given), settings_lib.defaults(keys).to_dict())).lock()
 
 
-def check_values(given: dict, defaults: dict, prefix: str = "") -> None:
+def check_values(given: dict, keys: Section, prefix: str = "") -> None:
     """Refuses keys that there are none of, and values unlike the default in type or size.
 
     Raises:
       UserError: naming the key.
     """
     for key, value in given.items():
-        name, default = prefix + key, defaults.get(key)
-        network = key.isidentifier() and not hasattr(ConfigDict, key) and key not in defaults
+        name, entry = prefix + key, keys.get(key)
+        network = key.isidentifier() and not hasattr(ConfigDict, key) and key not in keys
         if prefix == "optim." and network and isinstance(value, dict):  # its own settings
-            check_values(value, defaults, f"{name}.")
-        elif key not in defaults:
-            close = difflib.get_close_matches(key, list(defaults), 1)
+            check_values(value, keys, f"{name}.")
+        elif key not in keys:
+            close = difflib.get_close_matches(key, list(keys), 1)
             hint = f"; did you mean {prefix}{close[0]}?" if close else ""
             raise UserError(f"there is no config key {name!r}{hint}")
-        elif isinstance(default, dict) and isinstance(value, dict):
-            check_values(value, default, f"{name}.")
-        elif problem := _problem(value, default, name):
-            shown = repr(value) if len(repr(value)) < 60 else f"{repr(value)[:60]}..."
-            raise UserError(f"{name}={shown} must be {problem}")
+        elif not isinstance(entry, Setting):
+            if not isinstance(value, dict):
+                raise UserError(f"{name}={_short(value)} must be a section of keys")
+            check_values(value, entry, f"{name}.")
+        elif problem := entry.type_problem(value):
+            raise UserError(f"{name}={_short(value)} must be {problem}")
 
 
-def _problem(value: Any, default: Any, name: str) -> str:
-    """What a value must be and is not, "" if it is."""
-    if isinstance(default, bool):
-        return "" if isinstance(value, bool) else "True or False"
-    if isinstance(default, int):
-        good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_INT
-        return "" if good else f"an integer from 0 to {_MAX_INT}"
-    if isinstance(default, float):
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        good = number and math.isfinite(value) and 0 <= value <= _MAX_FLOAT
-        return "" if good else f"a number from 0 to {_MAX_FLOAT:g}"
-    if isinstance(default, tuple):
-        if not isinstance(value, tuple) or len(value) > _MAX_LENGTH:
-            return f"a list of at most {_MAX_LENGTH}"
-        element = default[0] if default else _ELEMENTS[name]
-        if element is None:
-            return ""
-        problems = [problem for item in value if (problem := _problem(item, element, name))]
-        return f"a list, each of it {problems[0]}" if problems else ""
-    if isinstance(default, str):
-        most = 100 * _MAX_TEXT if name == "overrides" else _MAX_TEXT  # values of 1,024 replicas
-        good = isinstance(value, str) and value.isprintable() and len(value) <= most
-        return "" if good else f"a line of at most {most} characters"
-    return "a section of keys"
+def _short(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) < 60 else f"{shown[:60]}..."
 
 
 def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """Lines `key: old -> new` of what differs.
-
-    How it came about (`overrides`) and `UNTRAINED` do not count.
-    """
+    """Lines `key: old -> new` of what makes one run another."""
+    keys = settings_lib.flat(sections(new.family))
     old, new, missing = flatten(old), flatten(new), "(not there)"
-    keys = sorted((old.keys() | new.keys()) - {"overrides", *UNTRAINED})
-    pairs = [(key, old.get(key, missing), new.get(key, missing)) for key in keys]
+    free = {key for key, setting in keys.items() if setting.affects != "training"}
+    pairs = [
+        (key, old.get(key, missing), new.get(key, missing))
+        for key in sorted((old.keys() | new.keys()) - free)
+    ]
     return [f"{key}: {before} -> {after}" for key, before, after in pairs if before != after]
 
 
@@ -337,14 +354,9 @@ def check(config: ConfigDict, num_devices: int = 1) -> None:
     Raises:
       UserError: naming the key and the nearest valid values.
     """
-    check_values(config.to_dict(), default_config(config.family).to_dict())
-    flat = flatten(config)
-    for key in _AT_LEAST_1:
-        if flat[key] < 1:
-            raise UserError(f"{key}={flat[key]} must be at least 1: --config.{key}=1")
-    for key, most in _AT_MOST.items():
-        if flat[key] > most:
-            raise UserError(f"{key}={flat[key]} must be at most {most}: --config.{key}={most}")
+    keys = sections(config.family)
+    check_values(config.to_dict(), keys)
+    settings_lib.check(config, keys)
     inner = config.steps_per_dispatch
     for key in ("steps", "log_every", "eval_every", "checkpoint_every"):
         period = config[key]

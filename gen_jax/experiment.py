@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import math
-import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
@@ -14,73 +14,81 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gen_jax import config as config_lib
-from gen_jax import (
-    evaluation,
-    families,
-    files,
-    gallery,
-    optimizers,
-    parallel,
-    pictures,
-    replicas,
-    signals,
-    trackers,
-    train_step,
-)
-from gen_jax import workdir as workdir_lib
-from gen_jax.checkpoints import Checkpoints
+from gen_jax import evaluation, families, files, parallel, pictures
+from gen_jax.applications import gallery
 from gen_jax.data import sources
 from gen_jax.data.batches import TrainBatches
 from gen_jax.data.sources import Dataset
-from gen_jax.data.spec import fixed_keys
+from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
-from gen_jax.evaluation import Metric, Subject, fitted_prior
-from gen_jax.evaluation.alarms import find_alarms
-from gen_jax.families.base import Batch, Family
-from gen_jax.logs import MetricsWriter, Progress, print_table, read_metrics
-from gen_jax.optimizers import Optimizer
-from gen_jax.state import State
+from gen_jax.evaluation import Context, Metric, Subject, fitted_prior
+from gen_jax.families.alarms import Alarm, find_alarms
+from gen_jax.families.base import Family
+from gen_jax.training import optimizers, replicas, signals
+from gen_jax.training import step as step_lib
+from gen_jax.training.checkpoints import Checkpoints
+from gen_jax.training.optimizers import Optimizer
+from gen_jax.training.state import State
+from gen_jax.training.window import Window, check_finite, with_replicas
+from gen_jax.workdir import claim as claim_lib
+from gen_jax.workdir import trackers
+from gen_jax.workdir.console import Progress
+from gen_jax.workdir.logs import MetricsWriter, read_metrics
 
 # What `vmap` over replicas maps: all of the state but its step, which they share.
 REPLICAS = State(step=None, params=0, opt_state=0, ema=0, extra=0)
 
+# The first training examples, which networks are initialised with.
+INIT_EXAMPLES = 1_024
+
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A config, built: everything about a run that does not change while it trains."""
+    """A config, built: everything about a run that does not change while it trains.
+
+    Attributes:
+      config: of the run.
+      spec: what an example is.
+      family: the model.
+      optimizer: of each network.
+      load_dataset: reads the data, for what needs them.
+    """
 
     config: ConfigDict
-    dataset: Dataset
+    spec: DataSpec
     family: Family
     optimizer: dict[str, Optimizer]
+    load_dataset: Callable[[], Dataset]
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        """The data, which are read when they are asked for."""
+        return self.load_dataset()
 
     @functools.cached_property
     def replica_values(self) -> replicas.Values:
         """What differs between replicas, with a leading axis [R] if there are several."""
         values = replicas.values(self.config)
-        return values if self.config.num_replicas > 1 else replicas.of(values, 0)
+        return values if self.config.num_replicas > 1 else replicas.of_replica(values, 0)
+
+    def _init(self) -> Callable:
+        init = step_lib.make_init(self.family, self.optimizer)
+        if self.config.num_replicas > 1:
+            init = jax.vmap(init, in_axes=(0, None), out_axes=REPLICAS)
+        return init
 
     def init(self) -> State:
         """The state before the first step."""
-        init, batch = train_step.make_init(self.family, self.optimizer), self._init_batch()
-        if self.config.num_replicas > 1:
-            init = jax.vmap(init, in_axes=(0, None), out_axes=REPLICAS)
-        return jax.jit(init)(self.replica_values["seed"], batch)
+        index = np.arange(min(len(self.dataset.splits["train"]), INIT_EXAMPLES))
+        batch = self.dataset.batch("train", index)
+        return jax.jit(self._init())(self.replica_values["seed"], batch)
 
     def template(self) -> State:
-        """The shapes of a state, without its values."""
-        init = train_step.make_init(self.family, self.optimizer)
-        if self.config.num_replicas > 1:
-            init = jax.vmap(init, in_axes=(0, None), out_axes=REPLICAS)
-        return jax.eval_shape(init, self.replica_values["seed"], self._init_batch())
+        """The shapes of a state, without its values. It needs no data."""
+        batch = self.spec.template(INIT_EXAMPLES)
+        return jax.eval_shape(self._init(), self.replica_values["seed"], batch)
 
-    def _init_batch(self) -> Batch:
-        train, spec = self.dataset.splits["train"], self.dataset.spec
-        index = np.arange(min(len(train), 1_024))
-        stored = train.gather(index)
-        x = spec.prepare(jax.numpy.asarray(stored["x"]), fixed_keys("train", index))
-        return {"x": x, "label": stored["label"]}
-
+    @functools.cached_property
     def batches(self) -> TrainBatches:
         """The minibatches of this process."""
         config = self.config
@@ -99,13 +107,13 @@ class Experiment:
         """Where a dispatch's arrays [(R,) K, turns, B] have the examples."""
         return 2 if self.config.num_replicas == 1 else 3
 
-    def compile(self):
-        """The training function over all devices: see `train_step.make_steps`."""
-        config, spec = self.config, self.dataset.spec
+    def compile(self) -> Callable:
+        """The training function over all devices: see `training/step.py`, `make_steps`."""
+        config, fetch = self.config, self.batches.fetch
 
         def steps(state: State, data: Batch, values: replicas.Values, batch: Batch):
             made = replicas.apply(values, config, self.family, self.optimizer)
-            inner = train_step.make_steps(*made, spec, config.optim.accumulate)
+            inner = step_lib.make_steps(*made, self.spec, fetch, config.optim.accumulate)
             return inner(state, data, values["seed"], batch)
 
         if self.config.num_replicas > 1:
@@ -117,39 +125,91 @@ class Experiment:
         params, extra = state.eval_params, state.extra
         if self.config.num_replicas > 1:
             params, extra = jax.tree.map(lambda x: x[replica], (params, extra))
-        return Subject(self.family, self.dataset.spec, params, extra)
+        return Subject(self.family, self.spec, params, extra, self.config.sample.to_dict())
 
-    def trained_subject(self, state: State, replica: int = 0) -> Subject:
-        """The same after training: with a prior fitted to its latents if the config asks for it."""
-        subject = self.subject(state, replica)
-        if self.config.eval.fitted_components:
-            return fitted_prior.fit(subject, self.dataset, self.config.eval)
-        return subject
+    def trained_subject(self, state: State, workdir: Path, replica: int = 0) -> Subject:
+        """The same after training: with a prior fitted to its latents if the config asks for it.
+
+        What was fitted is kept in the workdir.
+        """
+        subject, settings, step = self.subject(state, replica), self.config.eval, int(state.step)
+        if not settings.fitted_components:
+            return subject
+        path = workdir / f"fitted_prior_{replica}.npz"
+        if (known := fitted_prior.load(path, subject, step, settings)) is not None:
+            return known
+        fitted = fitted_prior.fit(subject, self.dataset, settings)
+        fitted_prior.save(path, fitted, step, settings)
+        return fitted
+
+    @functools.cached_property
+    def _known_of_data(self) -> dict[str, dict]:
+        return collections.defaultdict(dict)
+
+    def context(self, subject: Subject, split: str, settings: ConfigDict | None = None) -> Context:
+        """A model on a split; what is computed of the split alone is computed once in a run."""
+        settings = settings or self.config.eval
+        known = self._known_of_data[f"{split} {settings}"]
+        return Context(subject, self.dataset, split, settings, known)
+
+    def find_alarms(self, row: Mapping[str, float]) -> list[Alarm]:
+        """What figures warn of."""
+        return find_alarms(families.definition(self.config.family).alarms, row)
 
 
-def build(config: ConfigDict, num_devices: int = 1) -> Experiment:
+def build(
+    config: ConfigDict,
+    num_devices: int = 1,
+    arrays: Mapping[str, np.ndarray] | None = None,
+    spec: DataSpec | None = None,
+) -> Experiment:
     """Config -> data, family, optimisers, to train on so many devices or to evaluate on any.
+
+    Args:
+      config: of the run.
+      num_devices: that share each batch.
+      arrays: the data, where `config.data.name` is "arrays".
+      spec: what an example is, where that is known: the data are read when they are asked for.
 
     Raises:
       UserError: for anything in the config that cannot run.
     """
     config_lib.check(config, num_devices)
     evaluation.check_names([*config.eval.validation_metrics, *config.eval.metrics])
-    dataset = sources.load(config.data)
-    family = families.build(config.family, config.model, dataset.spec)
-    evaluation.check(family, dataset, config.eval.validation_metrics, "eval.validation_metrics")
+    load = functools.cache(functools.partial(_load_dataset, config, arrays, spec))
+    spec = spec or load().spec
+    family = families.build(config.family, config.model, spec)
     fitted_prior.family(family, config.eval)  # refuses what has no latents
     networks = {name for turn in family.turns for name in turn}
     optimizers.check_sections(config.optim, networks)
     optimizer = {n: optimizers.make(config.optim, config.steps, n) for n in sorted(networks)}
     # Before anything is written: it refuses values that cannot differ.
-    replicas.check(config, dataset.spec)
+    replicas.check(config, spec)
     replicas.apply(replicas.values(config), config, family, optimizer)
-    return Experiment(config, dataset, family, optimizer)
+    return Experiment(config, spec, family, optimizer, load)
 
 
-def train(config: ConfigDict, workdir: Path) -> bool:
+def _load_dataset(
+    config: ConfigDict, arrays: Mapping[str, np.ndarray] | None, spec: DataSpec | None
+) -> Dataset:
+    dataset = sources.load(config.data, arrays)
+    if spec is not None and dataset.spec != spec:
+        raise UserError(
+            f"the data of {config.data.name} are not those that this run was trained on: their "
+            "shape, kind or classes differ; put those back, or train a new run"
+        )
+    return dataset
+
+
+def train(
+    config: ConfigDict, workdir: Path, arrays: Mapping[str, np.ndarray] | None = None
+) -> bool:
     """Trains a run to its end, from wherever its workdir stands.
+
+    Args:
+      config: of the run.
+      workdir: where it is.
+      arrays: the data, where `config.data.name` is "arrays".
 
     Returns:
       False if the run had been finished before.
@@ -159,10 +219,14 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         that is not finite.
       signals.Stopped: after SIGTERM or Ctrl-C, with the state saved.
     """
-    experiment = build(config, parallel.num_devices())
+    experiment = build(config, parallel.num_devices(), arrays)
+    names = config.eval.validation_metrics
+    evaluation.check(experiment.family, experiment.dataset, names, "eval.validation_metrics")
     trackers.check(config.trackers)
     # The first process claims it for all of a run.
-    claim = workdir_lib.claim(config, workdir) if parallel.is_main() else contextlib.nullcontext()
+    claim = contextlib.nullcontext()
+    if parallel.is_main():
+        claim = claim_lib.claim(config, workdir, experiment.dataset)
     with claim:
         return _train(experiment, workdir)
 
@@ -183,7 +247,7 @@ def _train(experiment: Experiment, workdir: Path) -> bool:
     state = parallel.replicated(state)
 
     # 2. What the compiled steps read: the whole training set on the devices, or a stream.
-    batches = experiment.batches()
+    batches = experiment.batches
     data, values = parallel.replicated((batches.data, experiment.replica_values))
     train_steps = experiment.compile()
 
@@ -192,8 +256,8 @@ def _train(experiment: Experiment, workdir: Path) -> bool:
     writer = MetricsWriter(workdir, step, tracked, enabled=main)
     agree = parallel.agreement()
     newest = dict(collections.ChainMap(*reversed(read_metrics(workdir))))  # for alarms
-    title = f"{config.experiment or config.family} on {experiment.dataset.name}"
-    window = _Window(step, config.batch_size)
+    title = f"{config.experiment or config.family} on {config.data.name}"
+    window = Window(step, config.batch_size)
     progress = Progress(config.steps, step, title, enabled=main)
     with signals.catch() as stop, checkpoints, writer, progress:
         for batch in batches.dispatches(step, config.steps):
@@ -211,7 +275,7 @@ def _train(experiment: Experiment, workdir: Path) -> bool:
             if step % config.eval_every == 0 or last:
                 window.check(step)
                 if main:
-                    _look(experiment, parallel.local(state), newest, workdir, writer, progress)
+                    _show(experiment, parallel.local(state), newest, workdir, writer, progress)
                 window.resume()
             requested = agree(stop.requested)
             if step % config.checkpoint_every == 0 or last or requested:
@@ -225,7 +289,7 @@ def _train(experiment: Experiment, workdir: Path) -> bool:
     return True
 
 
-def _look(
+def _show(
     experiment: Experiment,
     state: State,
     newest: dict[str, float],
@@ -236,38 +300,38 @@ def _look(
     """Validation figures, alarms and pictures of a state; at the last step all its pictures."""
     step = int(state.step)
     row = validate(experiment, state)
-    _check_finite(row, f"at step {step}")
+    check_finite(row, f"at step {step}")
     writer.write(step, row)
     progress.message(_validation_line(step, row))
-    alarms = find_alarms(newest | row)
+    alarms = experiment.find_alarms(newest | row)
     writer.alarms(step, alarms)
-    for line in alarms:
-        progress.message(f"warning: {line}")
-    picture = gallery.sample_picture(experiment.subject(state), experiment.dataset)
+    for alarm in alarms:
+        progress.message(f"warning: {alarm}")
+    picture = gallery.sample_picture(experiment.context(experiment.subject(state), "validation"))
     if picture is not None:
         pictures.save_png(workdir / "samples" / f"step_{step:08d}.png", picture)
         writer.image("samples", step, picture)
     if step == experiment.config.steps:
         # Of held-out data. The test split is left to `evaluate`. The last checkpoint comes after
         # them, so a run that has it lacks nothing.
-        subject = experiment.trained_subject(state)
-        gallery.write(subject, experiment.dataset, "validation", workdir)
+        subject = experiment.trained_subject(state, workdir)
+        gallery.write(experiment.context(subject, "validation"), workdir)
 
 
 def validate(experiment: Experiment, state: State) -> dict[str, float]:
     """The config's validation metrics: the mean over replicas, and each replica's own."""
     settings, count = experiment.config.eval, experiment.config.num_replicas
-    names, dataset = settings.validation_metrics, experiment.dataset
     # As many samples as there are examples to compare them with: it is done often.
-    few = min(settings.num_samples, len(dataset.splits["validation"]))
+    few = min(settings.num_samples, len(experiment.dataset.splits["validation"]))
     settings = ConfigDict({**settings, "num_samples": few})
     state = jax.device_get(state)
-    figures = [
-        evaluation.evaluate(experiment.subject(state, r), dataset, "validation", names, settings)
+    contexts = [
+        experiment.context(experiment.subject(state, r), "validation", settings)
         for r in range(count)
     ]
+    figures = [evaluation.evaluate(context, settings.validation_metrics) for context in contexts]
     values = {f"validation/{n}": np.array([f[n].value for f in figures]) for n in figures[0]}
-    return _with_replicas(values if count > 1 else {n: v[0] for n, v in values.items()})
+    return with_replicas(values if count > 1 else {n: v[0] for n, v in values.items()})
 
 
 def evaluate(
@@ -281,115 +345,49 @@ def evaluate(
     family = fitted_prior.family(experiment.family, config.eval)
     evaluation.check(family, experiment.dataset, names)
     chosen = range(config.num_replicas) if replica is None else [replica]
-    subjects = [experiment.trained_subject(state, r) for r in chosen]
-    each = [
-        evaluation.evaluate(subject, experiment.dataset, "test", names, config.eval)
-        for subject in subjects
+    contexts = [
+        experiment.context(experiment.trained_subject(state, workdir, r), "test") for r in chosen
     ]
+    each = [evaluation.evaluate(context, names) for context in contexts]
     figures = each[0]
     values = {name: metric.value for name, metric in figures.items()}
     if len(each) > 1:
         figures = {name: Metric.over_seeds([f[name] for f in each]) for name in figures}
         values = {name: np.array(metric.each) for name, metric in figures.items()}
+    alarms = experiment.find_alarms(with_replicas(values))
     result = {
         "step": int(state.step),
-        "dataset": experiment.dataset.name,
+        "dataset": config.data.name,
         "split": "test",
         "metrics": evaluation.to_json(figures),
-        "alarms": find_alarms(_with_replicas(values)),
+        "alarms": [alarm.to_json() for alarm in alarms],
     }
     if replica is not None and config.num_replicas > 1:
         result["replica"] = replica
     files.write_whole(workdir / "evaluation.json", json.dumps(result, indent=2))
-    gallery.write(subjects[0], experiment.dataset, "test", workdir)
+    gallery.write(contexts[0], workdir)
     return figures
 
 
-def restore(config: ConfigDict, workdir: Path, replica: int = 0) -> tuple[Experiment, State]:
-    """A trained run: its experiment and the newest sound checkpoint.
+def restore(
+    config: ConfigDict,
+    workdir: Path,
+    replica: int = 0,
+    arrays: Mapping[str, np.ndarray] | None = None,
+) -> tuple[Experiment, State]:
+    """A trained run: its experiment and the newest sound checkpoint. Its data may be elsewhere.
 
     Raises:
       UserError: if there is no checkpoint yet, or no such replica.
     """
     if not 0 <= replica < config.num_replicas:
         raise UserError(f"no replica {replica}; this run has 0 to {config.num_replicas - 1}")
-    experiment = build(config)
+    data = claim_lib.read_data(workdir)
+    experiment = build(config, arrays=arrays, spec=data and data.spec)
     state = Checkpoints(workdir / "checkpoints").restore(experiment.template(), report=print)
     if state is None:
         raise UserError(f"{workdir} has no checkpoint yet; train it first")
     return experiment, state
-
-
-class _Window:
-    """Metrics between two log steps. They stay on the devices until they are asked for."""
-
-    def __init__(self, step: int, examples_per_step: int):
-        self._examples_per_step = examples_per_step
-        self._first = self._counted = step
-        self._on_device, self._on_host = [], []
-        self._seconds, self._started = 0.0, time.perf_counter()
-
-    def add(self, metrics: dict) -> None:
-        """Takes a dispatch's metrics, and waits for the dispatch before it.
-
-        So the devices have the next to do, and a signal waits for two dispatches at most and not
-        for all that the host could send until the next log step.
-        """
-        if self._on_device:
-            jax.block_until_ready(self._on_device[-1])
-        self._on_device.append(metrics)
-
-    def check(self, step: int) -> None:
-        """Waits for the devices, and refuses to go on from numbers that are not finite.
-
-        Raises:
-          UserError: naming the metric, the interval and what to try.
-        """
-        for metrics in jax.device_get(self._on_device):
-            _check_finite(metrics, f"between steps {self._counted} and {step}")
-            self._on_host.append(metrics)
-        self._on_device = []
-        self._counted = step
-        self._seconds += time.perf_counter() - self._started
-
-    def resume(self) -> None:
-        """Starts the clock again, after something that is not training."""
-        self._started = time.perf_counter()
-
-    def close(self, step: int) -> dict[str, float]:
-        """The means over all steps since the last time, and the rate."""
-        self.check(step)
-        steps = step - self._first
-        # [K] or [R, K] from each dispatch.
-        joined = {
-            name: np.concatenate([m[name] for m in self._on_host], -1) for name in self._on_host[0]
-        }
-        row = {"examples_per_second": steps * self._examples_per_step / self._seconds}
-        row |= _with_replicas({n: v.mean(-1, dtype=np.float64) for n, v in joined.items()})
-        self._first, self._on_host, self._seconds = step, [], 0.0
-        self.resume()
-        return row
-
-
-def _check_finite(figures: dict, when: str) -> None:
-    """Refuses what is not finite; the losses first, as they are what a user knows."""
-    for name in sorted(figures, key=lambda name: not name.startswith("loss/")):
-        if not np.isfinite(figures[name]).all():
-            raise UserError(
-                f"{name} is not finite {when}: try a lower --config.optim.lr, "
-                "--config.optim.clip_norm=1 or --config.optim.warmup_steps; the last good "
-                "checkpoint stays"
-            )
-
-
-def _with_replicas(values: dict[str, np.ndarray]) -> dict[str, float]:
-    """Scalars as they are; arrays [R] as their mean and one entry for each replica."""
-    row = {}
-    for name, value in values.items():
-        row[name] = float(np.mean(value))
-        if np.ndim(value):
-            row |= {f"{name}/replica_{r}": float(v) for r, v in enumerate(value)}
-    return row
 
 
 def _total_loss(row: dict[str, float]) -> float:
@@ -400,27 +398,3 @@ def _validation_line(step: int, row: dict[str, float]) -> str:
     hidden = ("/replica_", "_floor")
     shown = [f"{n} {v:.4g}" for n, v in row.items() if not any(part in n for part in hidden)]
     return f"step {step:,}: " + ", ".join(shown)
-
-
-def last_validation(workdir: Path) -> dict[str, float]:
-    """The newest validation row of a run, {} if there is none."""
-    rows = [row for row in read_metrics(workdir) if any(n.startswith("validation/") for n in row)]
-    return rows[-1] if rows else {}
-
-
-def training_seconds(config: ConfigDict, workdir: Path) -> float:
-    """The time that training took, evaluation aside, over all its resumptions."""
-    seconds, before = 0.0, 0
-    for row in read_metrics(workdir):
-        if "examples_per_second" in row:
-            seconds += (row["step"] - before) * config.batch_size / row["examples_per_second"]
-            before = row["step"]
-    return seconds
-
-
-def print_validation(workdir: Path) -> None:
-    """The table at the end of a training run."""
-    row = last_validation(workdir)
-    figures = [(n, f"{v:.4f}") for n, v in row.items() if n != "step" and "/replica_" not in n]
-    if figures:
-        print_table(f"validation at step {row['step']:,}", ("metric", "value"), figures)

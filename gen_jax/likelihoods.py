@@ -11,7 +11,7 @@ for bytes, real numbers otherwise. All is computed in float32, whatever the type
 
 import dataclasses
 import math
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
+from gen_jax.settings import Setting
 
 
 class Likelihood(Protocol):
@@ -77,13 +78,36 @@ def gaussian_log_prob(x: jax.Array, mean: jax.Array, log_variance: jax.Array) ->
     return -0.5 * jnp.sum(squares + log_variance + math.log(2 * math.pi), axis=-1)
 
 
-def gaussian_kl(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
-    """KL(N(mean, diag exp(log_variance)) || N(0, I)) in nats: [..., D] -> [...].
+class DiagonalGaussian(NamedTuple):
+    """N(mean, diag exp(log_variance)), a distribution over z [..., L].
 
-    Kingma and Welling 2014 (arXiv 1312.6114), appendix B.
+    Attributes:
+      mean: float32 [..., L].
+      log_variance: float32 [..., L].
     """
-    terms = jnp.square(mean) + jnp.exp(log_variance) - 1.0 - log_variance
-    return 0.5 * jnp.sum(terms, axis=-1)
+
+    mean: jax.Array
+    log_variance: jax.Array
+
+    def from_noise(self, noise: jax.Array) -> jax.Array:
+        """The draw that standard normal noise [..., L] becomes; they broadcast."""
+        return self.mean + jnp.exp(self.log_variance / 2) * noise
+
+    def log_prob(self, z: jax.Array) -> jax.Array:
+        """ln of the density in nats, [...]."""
+        return gaussian_log_prob(z, self.mean, self.log_variance)
+
+    def kl(self, other: "DiagonalGaussian | None" = None) -> jax.Array:
+        """KL(this || other) in nats of each dimension, [..., L]; the other is N(0, I) if left out.
+
+        Kingma and Welling 2014 (arXiv 1312.6114), appendix B.
+        """
+        mean, log_variance = self
+        if other is not None:
+            # The same in the units in which the other is N(0, I).
+            mean = (mean - other.mean) * jnp.exp(-other.log_variance / 2)
+            log_variance = log_variance - other.log_variance
+        return 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - 1.0 - log_variance)
 
 
 def _sum_dims(values: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -340,6 +364,7 @@ _NAMES = {
     "binary": ("bernoulli",),
     "bytes": ("categorical", "discretized_logistic", "discretized_logistic_mixture"),
     "real": ("gaussian", "continuous_bernoulli"),
+    "tokens": ("categorical",),
 }
 _OPTIONS = {"gaussian": ("sigma",), "discretized_logistic_mixture": ("components",)}
 
@@ -349,8 +374,8 @@ def make(name: str, spec: DataSpec, **options: Any) -> Likelihood:
 
     Args:
       name: "bernoulli" for binary data; "categorical", "discretized_logistic" or
-        "discretized_logistic_mixture" for bytes; "gaussian" for real numbers, and
-        "continuous_bernoulli" for those that are dequantised bytes, in [0, 1].
+        "discretized_logistic_mixture" for bytes; "categorical" for tokens; "gaussian" for real
+        numbers, and "continuous_bernoulli" for those that are dequantised bytes, in [0, 1].
       spec: what an example is.
       **options: `sigma` of a Gaussian: its standard deviation, or None (default) to learn it;
         `components` of a mixture.
@@ -387,7 +412,15 @@ def make(name: str, spec: DataSpec, **options: Any) -> Likelihood:
     if name == "discretized_logistic_mixture":
         return DiscretizedLogisticMixture(spec.shape, spec.levels, **options)
     kind = {"categorical": Categorical, "discretized_logistic": DiscretizedLogistic}[name]
-    return kind(spec.shape, spec.levels)
+    return kind(spec.shape, spec.levels or len(spec.vocabulary))
+
+
+# The keys of a family whose output is a likelihood.
+SETTINGS = {
+    "likelihood": Setting("bernoulli", "p(x|z): what becomes of the network's output"),
+    "likelihood_components": Setting(10, "of discretized_logistic_mixture", minimum=1),
+    "sigma": Setting(0.0, "Gaussian likelihood: its standard deviation; 0: learned"),
+}
 
 
 def from_config(model: ConfigDict, spec: DataSpec) -> Likelihood:

@@ -1,4 +1,4 @@
-"""Drawing: arrays of uint8 in, pictures uint8 [H, W, 3] out."""
+"""Grids of images: arrays of uint8 in, pictures uint8 [H, W, 3] out."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,6 @@ from gen_jax import files
 
 _MIN_CELL = 56  # pixels, so that an 8x8 digit can be seen
 _BACKGROUND = 255
-_MAX_PANELS = 60
 
 
 def tile(images: np.ndarray, columns: int | None = None, gap: int | None = None) -> np.ndarray:
@@ -50,204 +49,9 @@ def pairs(originals: np.ndarray, reconstructions: np.ndarray, columns: int) -> n
     return np.concatenate(padded)[:-4]
 
 
-def scatter(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Samples [N, 2] in the plane over data [M, 2], on the same axes."""
-    figure, axes = _figure(6, 6)
-    axes.scatter(*reference.T, s=8, c="#c8c8c8", label="data", linewidths=0)
-    axes.scatter(*points.T, s=4, c="#1f6feb", alpha=0.5, label="samples", linewidths=0)
-    low, high = reference.min(0), reference.max(0)
-    margin = 0.15 * (high - low).max()
-    axes.set_xlim(low[0] - margin, high[0] + margin)
-    axes.set_ylim(low[1] - margin, high[1] + margin)
-    axes.set_aspect("equal")
-    axes.legend(loc="upper right", frameon=False)
-    return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
-
-
-def curves(rows: list[dict]) -> bytes:
-    """Training curves as a PNG: a panel for each metric, validation beside training.
-
-    Replicas ("NAME/replica_0") are thin lines and their mean is a thick one.
-    """
-    names = {name for row in rows for name, value in row.items() if not isinstance(value, list)}
-    names -= {"step"}
-    means = sorted(name for name in names if "/replica_" not in name)
-    panels = [name for name in means if not name.startswith("validation/")]
-    own = [n for n in means if n.startswith("validation/") and n.split("/", 1)[1] not in panels]
-    panels = (panels + own)[:_MAX_PANELS]
-    columns = min(3, max(1, len(panels)))
-    lines = -(-len(panels) // columns)
-    figure, axes = _figure(4.2 * columns, 2.8 * lines, lines, columns)
-    flat = np.atleast_1d(axes).reshape(-1)
-    for axis, name in zip(flat, panels, strict=False):
-        for part, color in ((name, "#1f6feb"), (f"validation/{name}", "#d1242f")):
-            for series in sorted(n for n in names if n.startswith(f"{part}/replica_")):
-                axis.plot(*_series(rows, series), color=color, linewidth=0.6, alpha=0.4)
-            if part in names:
-                x, y = _series(rows, part)
-                marker = "o" if len(x) < 15 else None
-                held_out = part.startswith("validation/")
-                label, color = ("validation", "#d1242f") if held_out else ("training", color)
-                axis.plot(x, y, color=color, linewidth=1.6, marker=marker, ms=3, label=label)
-        axis.set_title(name, fontsize=10, loc="left")
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
-        low, high = _limits(rows, [name, f"validation/{name}"])
-        axis.set_ylim(low, high)
-        if f"validation/{name}" in names:
-            axis.legend(fontsize=8, frameon=False)
-    for axis in flat[len(panels) :]:
-        axis.axis("off")
-    return _png(figure)
-
-
-def rate_distortion(runs: dict[str, dict[str, np.ndarray]], title: str) -> np.ndarray:
-    """Runs in the plane of distortion and rate, by name, each with a "curve", a "point" or both.
-
-    A curve is [P, 3], its rows (distortion, rate, beta), and a point is [2], both in nats. Along
-    a grey line the negative ELBO, their sum, is what it is where the line meets the axis below.
-    """
-    figure, axes = _figure(7.2, 4.8)
-    import matplotlib
-
-    colors = matplotlib.colormaps["viridis"](np.linspace(0.1, 0.85, len(runs)))
-    curves = [run["curve"] for run in runs.values() if "curve" in run]
-    for (name, run), color in zip(runs.items(), colors, strict=True):
-        axes.plot([], [], "o", ms=7, color=color, label=name)
-        if "curve" in run:
-            axes.plot(*run["curve"][:, :2].T, "-o", ms=3, lw=1.4, color=color)
-        if "point" in run:
-            axes.plot(*run["point"], "o", ms=9, color=color, mec="white", mew=1.4, zorder=3)
-    axes.margins(0.1)
-    axes.set_ylim(bottom=0)
-    (left, right), (_, high) = axes.get_xlim(), axes.get_ylim()
-    step = np.diff(axes.get_xticks()[:2]).item()
-    for level in np.arange(left // step * step, right + high, step):
-        axes.plot([level, level - high], [0, high], color="#e4e8ec", lw=0.8, zorder=0)
-    axes.set(xlim=(left, right), ylim=(0, high))
-    # Below the curve, as a run's own point lies above it; but not over the axis or one another.
-    soft = {"fontsize": 8, "color": "#59636e", "textcoords": "offset points"}
-    below, above = ((-4, -3), "right", "top"), ((4, 3), "left", "bottom")
-    last = np.full(2, np.inf)
-    for *at, beta in curves[0][::-1] if curves else ():
-        place = axes.transData.transform(at) / (50, 16)  # in sizes of a label
-        if np.abs(place - last).max() > 1:
-            offset, side, end = above if at[1] < 0.06 * high else below
-            axes.annotate(f"β = {beta:g}", at, offset, ha=side, va=end, **soft)
-            last = place
-    axes.set_xlabel("distortion (nats)", fontsize=9)
-    axes.set_ylabel("rate (nats)", fontsize=9)
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
-    axes.legend(frameon=False, fontsize=8, loc="upper right")
-    return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
-
-
-def parallel_coordinates(points: dict[str, list], values: list[float], metric: str) -> bytes:
-    """Runs as lines through their settings and what came of them, as a PNG.
-
-    `points` has a list with an entry for each run under each setting's name.
-    """
-    import matplotlib
-
-    figure, axes = _figure(2.4 * len(points) + 2.4, 4.2)
-    axis_of = [_scale(column) for column in (*points.values(), values)]
-    heights = np.array([height for height, _ in axis_of])
-    order = np.argsort(values)
-    colors = matplotlib.colormaps["viridis"](heights[-1])
-    for run in order:
-        axes.plot(heights[:, run], "-o", ms=3, lw=1.3, color=colors[run], alpha=0.85)
-    for place, (_, ticks) in enumerate(axis_of):
-        axes.axvline(place, color="#8c959f", lw=0.8, zorder=0)
-        for height, label in ticks:
-            axes.annotate(
-                label,
-                (place, height),
-                (6, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
-            )
-    axes.set_xticks(range(len(axis_of)), [*points, metric], fontsize=9)
-    axes.set_yticks([])
-    axes.set_xlim(-0.2, len(axis_of) - 0.6)
-    axes.spines[:].set_visible(False)
-    return _png(figure)
-
-
-def against(points: dict[str, list], values: list[float], metric: str) -> bytes:
-    """What came of runs against each of their settings, as a PNG."""
-    figure, axes = _figure(3.4 * len(points), 3.0, 1, len(points))
-    for axis, (name, column) in zip(np.atleast_1d(axes), points.items(), strict=True):
-        heights, ticks = _scale(column)
-        axis.plot(heights, values, "o", ms=5, color="#1f6feb", alpha=0.8)
-        axis.set_xticks([height for height, _ in ticks], [label for _, label in ticks])
-        axis.set_xlabel(name, fontsize=9)
-        axis.set_xlim(-0.08, 1.08)
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
-    np.atleast_1d(axes)[0].set_ylabel(metric, fontsize=9)
-    return _png(figure)
-
-
-def _scale(column: list) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """Values to [0, 1], and labels along it.
-
-    Numbers that span more than a factor of 20 are spread by their logarithms; what is no number
-    takes places in its order of appearance.
-    """
-    numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in column)
-    if not numbers:
-        names = list(dict.fromkeys(map(str, column)))
-        places = np.linspace(0, 1, len(names)) if len(names) > 1 else np.array([0.5])
-        ticks = list(zip(places, names, strict=True))
-        return np.array([places[names.index(str(v))] for v in column]), ticks
-    x = np.array(column, float)
-    log = x.min() > 0 and x.max() > 20 * x.min()
-    x = np.log(x) if log else x
-    low, high = x.min(), x.max()
-    spread = lambda v: (v - low) / (high - low) if high > low else np.full(np.shape(v), 0.5)  # noqa: E731
-    marks = np.unique(x) if len(np.unique(x)) <= 6 else np.linspace(low, high, 5)
-    labels = [f"{np.exp(m) if log else m:.3g}" for m in marks]
-    return spread(x), list(zip(np.atleast_1d(spread(marks)), labels, strict=True))
-
-
 def save_png(path: Path, picture: np.ndarray) -> Path:
     """Writes a picture, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG")
     return files.write_whole(path, buffer.getvalue())
-
-
-def _series(rows: list[dict], name: str) -> tuple[list[float], list[float]]:
-    found = [(row["step"], row[name]) for row in rows if name in row]
-    return [step for step, _ in found], [value for _, value in found]
-
-
-def _limits(rows: list[dict], names: list[str]) -> tuple[float, float]:
-    """Leaves out the first row's heights, which would flatten all that comes after."""
-    values = np.array([row[n] for row in rows for n in names if n in row])
-    low, high = np.percentile(values, [1, 97]) if len(values) > 10 else (values.min(), values.max())
-    margin = 0.08 * (high - low) or max(abs(high) * 0.05, 1e-6)
-    return low - margin, high + margin
-
-
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1):
-    import matplotlib  # a second that most commands save
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
-    return figure, figure.subplots(rows, columns)
-
-
-def _png(figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()

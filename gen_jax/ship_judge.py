@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import gen_jax
+from gen_jax import families
 from gen_jax.errors import UserError, in_one_line
 from gen_jax.evaluation import judges
+from gen_jax.families.base import Discriminative
 
 
 def ship(workdir: Path) -> Path:
@@ -20,9 +22,8 @@ def ship(workdir: Path) -> Path:
       UserError: if the run is no classifier, or has not been evaluated.
     """
     run = gen_jax.load(workdir)
-    config, network = run.experiment.config, getattr(run.subject.family, "network", None)
-    if config.family != "classifier":
-        raise UserError(f"{workdir} holds a {config.family}; a judge is a classifier")
+    family = families.require(run.subject.family, "a judge", Discriminative)
+    config, network = run.experiment.config, family.network
     if run.spec.kind == "binary":
         raise UserError(
             f"{workdir} was trained on binarised images, and a judge reads grey levels; train it "
@@ -43,7 +44,8 @@ def ship(workdir: Path) -> Path:
         ),
     }
     path = Path(judges.__file__).parent / f"{config.data.name}.safetensors"
-    judges.save(path, run.subject.params["classifier"], metadata)
+    (params,) = run.subject.params.values()
+    judges.save(path, params, metadata)
     return path
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gen_jax.checkpoints import Checkpoints
+from gen_jax.training.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[1]
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from gen_jax import families
-from gen_jax.data.sources import ArrayExamples
+from gen_jax.data.examples import ArrayExamples
 from gen_jax.data.spec import DataSpec
 from gen_jax.evaluation import Subject
 
@@ -37,7 +37,7 @@ def build() -> tuple[Subject, ArrayExamples, np.ndarray]:
     cov = weights.T @ weights + SIGMA**2 * np.eye(DIM)
     exact = stats.multivariate_normal(bias, cov)
     x = exact.rvs(301, random_state=1).astype(np.float32)
-    examples = ArrayExamples("test", x, np.zeros(len(x), np.int32))
+    examples = ArrayExamples("test", {"x": x, "label": np.zeros(len(x), np.int32)})
     return Subject(family, spec, params, extra), examples, exact.logpdf(x)
 
 

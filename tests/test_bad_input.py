@@ -59,7 +59,7 @@ CASES = {
         r"'x' is not of bytes data.*likelihood=categorical",
     ),
     "unknown optimiser": (["--config.optim.name=x"], r"valid are: adam, sgd"),
-    "unknown metric": (["--config.eval.metrics=('fidd',)"], r"'fidd'; valid are: elbo"),
+    "unknown metric": (["--config.eval.metrics=('fidd',)"], r"'fidd'; valid are: accuracy"),
     "unknown tracker": (["--config.trackers=('tensorbord',)"], r"'tensorbord'; valid are: tensorb"),
     "unknown flag": (["--stepz=3"], r"unknown argument --stepz=3"),
     "unlike the data": (
@@ -135,7 +135,7 @@ def test_damaged_config(launch, trained, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["evaluate", "--metrics=fidd"], r"unknown metric 'fidd'; valid are: elbo"),
+        (["evaluate", "--metrics=fidd"], r"unknown metric 'fidd'; valid are: accuracy"),
         (["evaluate", "--replica=3"], r"no replica 3; this run has 0 to 0"),
         (["evaluate", "--config.optim.lr=3"], r"only --config.eval"),
         (["sample", "--num=0"], r"--num=0 must be at least 1"),

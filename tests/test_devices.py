@@ -4,7 +4,7 @@ import cli
 import numpy as np
 import pytest
 
-from gen_jax.logs import read_metrics
+from gen_jax.workdir.logs import read_metrics
 
 STEPS = (
     "--config.steps=50",

@@ -8,11 +8,12 @@ import cli
 import pytest
 
 import gen_jax
-from gen_jax import commands, experiment, families
 from gen_jax import config as config_lib
+from gen_jax import experiment, families
 from gen_jax.families.base import Sampler
-from gen_jax.logs import read_metrics
-from gen_jax.workdir import read_config
+from gen_jax.workdir import claim
+from gen_jax.workdir.claim import read_config
+from gen_jax.workdir.logs import read_metrics
 
 FOLDER = cli.ROOT / "experiments"
 FILES = sorted(path.name for path in FOLDER.glob("*.py"))
@@ -82,7 +83,7 @@ def test_smoke(name, data, tmp_path, capfd):
         assert (workdir / "samples" / "samples.png").exists()
         assert (workdir / "samples" / "seed_0.npz").exists()
     else:
-        lacks = f"{type(family).__name__} lacks; families that have it: VAE, "
+        lacks = f"{type(family).__name__} lacks; families that have it: GAN, VAE, "
         assert lacks in capfd.readouterr().err
     assert launch.main(["report", at]) == 0
     assert next(iter(metrics)) in (workdir / "report.html").read_text()
@@ -116,5 +117,5 @@ def test_docstring_has_the_command(name):
 
 
 def test_default_workdir_is_named_after_the_experiment():
-    assert commands.default_workdir("experiments/x.py") == Path("runs/x")
-    assert commands.default_workdir("experiments/x.py:a,smoke") == Path("runs/x-a-smoke")
+    assert claim.default_workdir("experiments/x.py") == Path("runs/x")
+    assert claim.default_workdir("experiments/x.py:a,smoke") == Path("runs/x-a-smoke")

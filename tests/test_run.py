@@ -9,10 +9,10 @@ import pytest
 import gen_jax
 from gen_jax import config as config_lib
 from gen_jax import experiment
-from gen_jax.evaluation import alarms
-from gen_jax.logs import read_metrics
+from gen_jax.families import alarms
 from gen_jax.report import html
-from gen_jax.workdir import read_config
+from gen_jax.workdir.claim import read_config
+from gen_jax.workdir.logs import read_metrics
 
 
 def train(workdir, *arguments):
@@ -174,7 +174,9 @@ def test_autoencoder_trains_and_is_refused_what_it_lacks(tmp_path, monkeypatch):
     x = run.experiment.dataset.splits["test"].gather(np.arange(32))["x"].astype(np.float32)
     by_hand = np.square(run.decode(run.encode(x).mean) - x).mean()
     assert run.evaluate()["mse"].value == pytest.approx(by_hand, rel=1e-4)
-    with pytest.raises(gen_jax.UserError, match=r"nll needs log_weights, .*lacks; .*: VAE"):
+    with pytest.raises(
+        gen_jax.UserError, match=r"nll needs log_prob or log_weights, .*lacks; .*: VAE"
+    ):
         run.evaluate("nll")
     with pytest.raises(gen_jax.UserError, match="PlainAutoencoder lacks"):
         run.sample(3)
@@ -185,7 +187,9 @@ def test_autoencoder_trains_and_is_refused_what_it_lacks(tmp_path, monkeypatch):
     # What it lacks is said before the prior is fitted, and of what was trained.
     with monkeypatch.context() as patched:
         patched.setattr(experiment.fitted_prior, "fit", None)
-        with pytest.raises(gen_jax.UserError, match="nll needs log_weights, which PlainAuto"):
+        with pytest.raises(
+            gen_jax.UserError, match="nll needs log_prob or log_weights, which PlainAuto"
+        ):
             experiment.evaluate(read_config(tmp_path), tmp_path, ("nll",))
     config = json.loads(path.read_text())
     del config["eval"]["fitted_components"]

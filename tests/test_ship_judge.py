@@ -9,7 +9,7 @@ from gen_jax import config as config_lib
 from gen_jax import experiment, ship_judge
 from gen_jax.data import sources
 from gen_jax.errors import UserError
-from gen_jax.evaluation import features, judges
+from gen_jax.evaluation import Context, features, judges
 
 
 def train(workdir):
@@ -45,7 +45,7 @@ def test_the_shipped_judge_has_the_accuracy_that_it_claims():
     dataset = sources.load(config.data)
     judge = judges.load("digits")
     net = features.load(config.eval, dataset)
-    pictures, label = features.real_pictures(dataset, "test")
+    pictures, label = features.real_pictures(Context(None, dataset, "test", config.eval), "test")
     accuracy = (net(pictures)[0].argmax(-1) == label).mean()
     assert accuracy == pytest.approx(float(judge.metadata["accuracy"]), abs=1e-4)
     assert accuracy >= 0.975

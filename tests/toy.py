@@ -8,11 +8,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gen_jax import keys as keys_lib
-from gen_jax import optimizers, parallel, train_step
+from gen_jax import parallel
 from gen_jax.data.batches import TrainBatches
-from gen_jax.data.sources import ArrayExamples
+from gen_jax.data.examples import ArrayExamples
 from gen_jax.data.spec import DataSpec
 from gen_jax.experiment import REPLICAS
+from gen_jax.training import optimizers
+from gen_jax.training import step as train_step
 
 SPEC = DataSpec("real", (3,))
 NUM_EXAMPLES = 40
@@ -31,7 +33,10 @@ class Toy:
 
     def init(self, key, batch):
         left, right = jax.random.normal(key, (2, 3))
-        return {"left": {"w": left}, "right": {"w": right}}, {"count": jnp.zeros(())}
+        return {"left": {"w": left}, "right": {"w": right}}, {
+            "count": jnp.zeros(()),
+            "steps": jnp.int32(0),
+        }
 
     def losses(self, turn, params, extra, batch, keys, step):
         left, right = params["left"]["w"], params["right"]["w"]
@@ -40,13 +45,16 @@ class Toy:
             "left": ((x - left) ** 2).sum(-1).mean() + 0.1 * (left * right).sum(),
             "right": ((x * left - right) ** 2).sum(-1).mean(),
         }
-        extra = {"count": extra["count"] + x.sum(-1).mean()}
+        extra = {
+            "count": extra["count"] + parallel.mean(x.sum(-1).mean()),
+            "steps": extra["steps"] + 1,
+        }
         return {name: values[name] for name in turn}, extra, {"mean": x.mean()}
 
 
 def examples() -> ArrayExamples:
     x = np.random.default_rng(0).normal(size=(NUM_EXAMPLES, 3)).astype(np.float32)
-    return ArrayExamples("train", x, np.zeros(NUM_EXAMPLES, np.int32))
+    return ArrayExamples("train", {"x": x, "label": np.zeros(NUM_EXAMPLES, np.int32)})
 
 
 def optim(**changes) -> ConfigDict:
@@ -80,14 +88,7 @@ def run(family, steps=4, batch_size=8, inner=2, seeds=(0,), limit_mb=100, **chan
     optimizer = {name: optimizers.make(config, steps, name) for name in names}
     replicas = len(seeds) > 1
     init = train_step.make_init(family, optimizer)
-    body = train_step.make_steps(family, optimizer, SPEC, config.accumulate)
-    seed = np.asarray(seeds if replicas else seeds[0], np.uint32)
-    if replicas:
-        init = jax.vmap(init, in_axes=(0, None), out_axes=REPLICAS)
-        body = jax.vmap(body, in_axes=(REPLICAS, None, 0, 0), out_axes=(REPLICAS, 0))
     train = examples()
-    first = train.gather(np.arange(8))
-    state = parallel.replicated(init(seed, first))
     batches = TrainBatches(
         train,
         seeds=list(seeds),
@@ -96,6 +97,12 @@ def run(family, steps=4, batch_size=8, inner=2, seeds=(0,), limit_mb=100, **chan
         steps_per_dispatch=inner,
         resident_limit_mb=limit_mb,
     )
+    body = train_step.make_steps(family, optimizer, SPEC, batches.fetch, config.accumulate)
+    seed = np.asarray(seeds if replicas else seeds[0], np.uint32)
+    if replicas:
+        init = jax.vmap(init, in_axes=(0, None), out_axes=REPLICAS)
+        body = jax.vmap(body, in_axes=(REPLICAS, None, 0, 0), out_axes=(REPLICAS, 0))
+    state = parallel.replicated(init(seed, train.gather(np.arange(8))))
     data, seed = parallel.replicated((batches.data, seed))
     step = parallel.compile_train(body)
     rows = []
@@ -117,4 +124,4 @@ def minibatch(step, turn=0, turns=1, batch_size=8, seed=0):
     from gen_jax.data.batches import epoch_indices
 
     position = (step * turns + turn) * batch_size
-    return examples().arrays()["x"][epoch_indices(seed, NUM_EXAMPLES, position, batch_size)]
+    return examples().arrays["x"][epoch_indices(seed, NUM_EXAMPLES, position, batch_size)]

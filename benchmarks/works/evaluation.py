@@ -12,13 +12,13 @@ def _nll_gen_jax() -> Runner:
     from ml_collections import ConfigDict
 
     from benchmarks.works import vae
-    from gen_jax.data.sources import ArrayExamples
+    from gen_jax.data.examples import ArrayExamples
     from gen_jax.evaluation import likelihood
 
     experiment = vae.experiment("mlp", 100, 1)
     subject = experiment.subject(experiment.init())
-    images = experiment.dataset.splits["train"].x[:NLL_IMAGES]
-    examples = ArrayExamples("test", images, np.zeros(NLL_IMAGES, np.int32))
+    images = experiment.dataset.splits["train"].gather(np.arange(NLL_IMAGES))["x"]
+    examples = ArrayExamples("test", {"x": images, "label": np.zeros(NLL_IMAGES, np.int32)})
     settings = ConfigDict({"batch_size": 100, "num_examples": 0})
 
     def run(count: int) -> None:

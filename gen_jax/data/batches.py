@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
-from gen_jax.data.sources import Examples
+from gen_jax.data.examples import Examples, Stored
 
 
 @functools.lru_cache(maxsize=64)
@@ -58,7 +58,7 @@ class TrainBatches:
         self.examples, self.seeds, self.rows = examples, tuple(seeds), rows
         self.shape = (steps_per_dispatch, num_turns, batch_size)
         self.resident = examples.nbytes <= resident_limit_mb * 2**20
-        self.data = examples.arrays() if self.resident else {}
+        self.data = examples.resident() if self.resident else {}
 
     def dispatches(self, start_step: int, stop_step: int) -> Iterator[dict[str, np.ndarray]]:
         """Steps [start_step, stop_step), both multiples of K."""
@@ -86,23 +86,27 @@ class TrainBatches:
         shaped = {name: row.reshape(*index.shape, *row.shape[1:]) for name, row in rows.items()}
         return {"index": index, **shaped}
 
+    def fetch(self, data: dict, batch: dict) -> dict[str, jax.Array]:
+        """Within a compiled step: the stored arrays [B, ...] of a minibatch of `_dispatch`.
 
-def fetch(data: dict, batch: dict) -> dict:
-    """Within a compiled step: the stored examples and labels [B, ...] of a minibatch."""
-    if data:
-        return jax.tree.map(lambda rows: rows[batch["index"]], data)
-    return {"x": batch["x"], "label": batch["label"]}
+        `data` is `self.data`, on the devices.
+        """
+        if self.resident:
+            return self.examples.take(data, batch["index"])
+        return {name: array for name, array in batch.items() if name != "index"}
 
 
 def eval_batches(
     examples: Examples, batch_size: int, limit: int = 0
-) -> Iterator[dict[str, np.ndarray]]:
+) -> Iterator[tuple[Stored, np.ndarray, np.ndarray]]:
     """All examples in order (the first `limit`, if it is not 0), in batches of one size.
 
-    The last batch is filled up with copies of its last example; `mask` [B] is False there.
+    Yields:
+      stored arrays [B, ...], their index [B], and which of them count [B]: the last batch is
+      filled up with copies of its last example.
     """
     size = min(limit, len(examples)) if limit else len(examples)
     for start in range(0, size, batch_size):
         place = np.arange(start, start + batch_size)
         index = np.minimum(place, size - 1).astype(np.int32)
-        yield {**examples.gather(index), "index": index, "mask": place < size}
+        yield examples.gather(index), index, place < size

@@ -1,68 +1,77 @@
-"""One evaluator for every family. Metrics by name, each a function that yields figures."""
+"""One evaluator for every family. Metrics by name, each declared in a module of this package.
 
-import dataclasses
-from collections.abc import Sequence
+A metric of your own is a function decorated with `metric.metric`, in a module that is imported.
+"""
 
-from ml_collections import ConfigDict
+import functools
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
-from gen_jax.evaluation import (
-    ais,
-    amortization,
-    anomaly,
-    classification,
-    codebook,
-    collapse,
-    discriminator,
-    fidelity,
-    likelihood,
-    needs,
-    rate_distortion,
-)
-from gen_jax.evaluation.metric import Metric
+from gen_jax.evaluation import fitted_prior
+from gen_jax.evaluation.context import Context
+from gen_jax.evaluation.metric import Metric, MetricDefinition, registered
 from gen_jax.evaluation.subject import Subject
-from gen_jax.families.base import Family
+from gen_jax.families.base import Family, FamilyDefinition
+from gen_jax.settings import Setting
 
-# name -> `metric(subject, dataset, split, settings) -> {name: Metric}`, where `settings` is the
-# `eval` section of a config. A metric may yield several figures.
-METRICS = {
-    "elbo": likelihood.elbo,
-    "nll": likelihood.nll,
-    "active_units": likelihood.active_units,
-    "ais": ais.ais,
-    "bdmc": ais.bdmc,
-    "rate_distortion": rate_distortion.rate_distortion,
-    "amortization": amortization.amortization,
-    "mse": likelihood.mse,
-    "auroc": anomaly.auroc,
-    "codebook": codebook.codebook,
-    "accuracy": classification.accuracy,
-    "discriminator": discriminator.discriminator,
-    "fid": fidelity.fid,
-    "kid": fidelity.kid,
-    "inception_score": fidelity.inception_scores,
-    "prdc": fidelity.prdc_metrics,
-    "intra_fid": fidelity.intra_fid,
-    "label_accuracy": fidelity.label_accuracy,
-    "cas": fidelity.cas,
-    "modes": collapse.modes,
-    "ndb": collapse.ndb,
-    "birthday": collapse.birthday,
-    "memorization": collapse.memorization,
+__all__ = ["Context", "Metric", "Subject"]
+
+# Of every evaluation. The batch size does not change a figure.
+_SETTINGS = {
+    "batch_size": Setting(
+        100, "examples at once", minimum=1, maximum=2**20, smoke=32, affects="nothing"
+    ),
+    "num_examples": Setting(
+        0, "first examples of the split; 0: all of it", smoke=32, affects="figures"
+    ),
+    **fitted_prior.SETTINGS,
 }
+
+
+@functools.cache
+def _import_own() -> None:
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        importlib.import_module(module.name)
+
+
+def metrics() -> dict[str, MetricDefinition]:
+    """Every metric by name."""
+    _import_own()
+    return registered()
+
+
+def settings(family: FamilyDefinition) -> dict[str, Setting]:
+    """The keys of a config's `eval` section, with a family's own metrics as the defaults."""
+    keys = {
+        "validation_metrics": Setting(
+            family.validation_metrics, "measured during training", element="", affects="figures"
+        ),
+        "metrics": Setting(
+            family.metrics, "measured by launch.py evaluate", element="", affects="figures"
+        ),
+        **_SETTINGS,
+    }
+    for definition in metrics().values():
+        for key, setting in definition.settings.items():
+            assert keys.setdefault(key, setting) == setting, f"eval.{key} is declared twice"
+    return keys
 
 
 def check_names(names: Sequence[str]) -> None:
     """Refuses metrics that do not exist, before any is computed."""
-    unknown = [name for name in names if name not in METRICS]
+    known = metrics()
+    unknown = [name for name in names if name not in known]
     if unknown:
         several = [part.strip() for part in unknown[0].split(",")]
         if len(several) > 1:
             raise UserError(
                 f"unknown metric {unknown[0]!r}; several are written as {tuple(several)}"
             )
-        raise UserError(f"unknown metric {unknown[0]!r}; valid are: {', '.join(METRICS)}")
+        raise UserError(f"unknown metric {unknown[0]!r}; valid are: {', '.join(known)}")
 
 
 def check(family: Family, dataset: Dataset, names: Sequence[str], key: str = "") -> None:
@@ -71,27 +80,30 @@ def check(family: Family, dataset: Dataset, names: Sequence[str], key: str = "")
     Raises:
       UserError: naming the config key that asks for it, if given, and what has it.
     """
+    known = metrics()
     for name in names:
-        needs.check(METRICS[name], family, dataset, f"--config.{key}: {name}" if key else name)
+        known[name].check(family, dataset, f"--config.{key}: {name}" if key else name)
 
 
-def evaluate(
-    subject: Subject, dataset: Dataset, split: str, names: Sequence[str], settings: ConfigDict
-) -> dict[str, Metric]:
-    """The named metrics of a model on a split; `settings` is the `eval` section of a config.
+def evaluate(context: Context, names: Sequence[str]) -> dict[str, Metric]:
+    """The named metrics of a model on a split.
 
     Raises:
       UserError: for an unknown name, or where a metric lacks what it needs.
     """
     check_names(names)
-    check(subject.family, dataset, names)
-    figures = {}
+    check(context.subject.family, context.dataset, names)
+    figures, known = {}, metrics()
     for name in names:
-        figures |= METRICS[name](subject, dataset, split, settings)
+        figures |= known[name](context)
     return figures
 
 
-def to_json(figures: dict[str, Metric]) -> dict[str, dict]:
+def lower_is_better(figure: str) -> bool:
+    """Whether a smaller figure of that name is the better one."""
+    return any(figure in definition.lower_is_better for definition in metrics().values())
+
+
+def to_json(figures: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
     """As `evaluation.json` holds them."""
-    rows = {name: dataclasses.asdict(metric) for name, metric in figures.items()}
-    return {n: {k: v for k, v in row.items() if k != "each" or v} for n, row in rows.items()}
+    return {name: metric.to_json(name) for name, metric in figures.items()}

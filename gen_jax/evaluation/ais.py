@@ -12,47 +12,60 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import ConfigDict
 
 from gen_jax import keys as keys_lib
-from gen_jax.data.sources import Dataset
+from gen_jax.evaluation.context import Context
 from gen_jax.evaluation.likelihood import describe_data, per_example
-from gen_jax.evaluation.metric import Metric
-from gen_jax.evaluation.needs import needs
-from gen_jax.evaluation.subject import Subject
+from gen_jax.evaluation.metric import Metric, metric
 from gen_jax.families import base
+from gen_jax.settings import Setting
 
 CHAINS = 4
 LEAPFROG_STEPS = 10
 ACCEPTANCE = 0.65  # what the step size of each chain is adapted to
 
+STEPS = {
+    "ais_steps": Setting(
+        1_000,
+        "temperatures of annealed importance sampling",
+        minimum=1,
+        smoke=16,
+        affects="figures",
+    )
+}
 
-@needs(base.Annealable)
-def ais(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
+
+@metric("ais", needs=(base.Annealable,), settings=STEPS, lower_is_better=("nll_ais",))
+def ais(context: Context) -> dict[str, Metric]:
     """-log p(x) in nats, an upper bound, by `settings.ais_steps` temperatures and 4 chains."""
-    steps = settings.ais_steps
-    log_w = per_example(subject, dataset.splits[split], settings, _forward, steps)
+    subject, steps = context.subject, context.settings.ais_steps
+    log_w = per_example(subject, context.examples, context.settings, _forward, steps)
     values = -(np.logaddexp.reduce(log_w, 1) - np.log(CHAINS)) - subject.spec.log_volume
-    spec = f"nll_ais[{describe_data(subject, split, values)}, steps={steps}, chains={CHAINS}]"
+    spec = {**describe_data(subject, context.split, values), "steps": steps, "chains": CHAINS}
     return {"nll_ais": Metric.mean(values, "nats", "upper_bound", spec)}
 
 
-@needs(base.Annealable)
-def bdmc(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
+@metric(
+    "bdmc",
+    needs=(base.Annealable,),
+    settings=STEPS,
+    lower_is_better=("bdmc_upper", "bdmc_lower", "bdmc_gap"),
+)
+def bdmc(context: Context) -> dict[str, Metric]:
     """How far AIS can be off: both of its bounds on data that the model itself has drawn, in nats.
 
     Of such data a draw of the true posterior is known, so chains can run from it to the prior.
     Both bounds are on the negative log-likelihood: `bdmc_upper` of forward chains, `bdmc_lower` of
     reverse ones, and `bdmc_gap` between them.
     """
-    steps = settings.ais_steps
-    log_w = per_example(subject, dataset.splits[split], settings, _both, steps)
+    subject, steps = context.subject, context.settings.ais_steps
+    log_w = per_example(subject, context.examples, context.settings, _both, steps)
     forward, backward = (np.logaddexp.reduce(w, 1) - np.log(CHAINS) for w in log_w)
     upper, lower = -forward - subject.spec.log_volume, backward - subject.spec.log_volume
     values = {"bdmc_upper": upper, "bdmc_lower": lower, "bdmc_gap": upper - lower}
     kinds = {"bdmc_upper": "upper_bound", "bdmc_lower": "lower_bound", "bdmc_gap": "estimate"}
-    what = f"data=simulated:{len(forward)}, steps={steps}, chains={CHAINS}"
-    return {n: Metric.mean(v, "nats", kinds[n], f"{n}[{what}]") for n, v in values.items()}
+    spec = {"data": f"simulated:{len(forward)}", "steps": steps, "chains": CHAINS}
+    return {name: Metric.mean(each, "nats", kinds[name], spec) for name, each in values.items()}
 
 
 def _forward(family, params, extra, batch, keys, steps):

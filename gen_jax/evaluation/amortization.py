@@ -16,32 +16,46 @@ import optax
 from ml_collections import ConfigDict
 
 from gen_jax import keys as keys_lib
-from gen_jax.data.sources import Dataset, Examples
+from gen_jax.data.examples import Examples
 from gen_jax.evaluation import likelihood
-from gen_jax.evaluation.metric import Metric
-from gen_jax.evaluation.needs import needs
+from gen_jax.evaluation.context import Context
+from gen_jax.evaluation.metric import Metric, metric
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families import base
-from gen_jax.likelihoods import gaussian_log_prob
+from gen_jax.likelihoods import DiagonalGaussian
+from gen_jax.settings import Setting
 
 SAMPLES = 10  # of each step
 LEARNING_RATE = 0.05  # at the first step; it falls to 0 along a cosine
 
 
-@needs(base.Annealable, base.Autoencoder, base.ImportanceWeighted)
-def amortization(
-    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
-) -> dict[str, Metric]:
+STEPS = {
+    "amortization_steps": Setting(
+        500,
+        "of the search for each example's best posterior",
+        minimum=1,
+        smoke=16,
+        affects="figures",
+    )
+}
+
+
+@metric(
+    "amortization",
+    needs=(base.Annealable, base.Autoencoder, base.ImportanceWeighted),
+    settings=STEPS | likelihood.IMPORTANCE_SAMPLES,
+    lower_is_better=("amortization_gap", "approximation_gap"),
+)
+def amortization(context: Context) -> dict[str, Metric]:
     """`amortization_gap` and `approximation_gap` in nats: see `gaps`."""
-    examples = dataset.splits[split]
-    values = gaps(subject, examples, settings)
-    steps, samples = settings.amortization_steps, settings.importance_samples
-    of = likelihood.describe_data(subject, split, values["amortization_gap"])
-    what = f"{of}, steps={steps}, samples_per_step={SAMPLES}, importance_samples={samples}"
-    return {
-        name: Metric.mean(each, "nats", "estimate", f"{name}[{what}]")
-        for name, each in values.items()
+    values = gaps(context.subject, context.examples, context.settings)
+    spec = {
+        **likelihood.describe_data(context.subject, context.split, values["amortization_gap"]),
+        "steps": context.settings.amortization_steps,
+        "samples_per_step": SAMPLES,
+        "importance_samples": context.settings.importance_samples,
     }
+    return {name: Metric.mean(each, "nats", "estimate", spec) for name, each in values.items()}
 
 
 def gaps(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str, np.ndarray]:
@@ -65,9 +79,9 @@ def _gaps(family, params, extra, batch, keys, steps, samples):
     def own_weights(q, keys, num):
         # Noise as families draw it: q and q* then have it in common, and their difference less.
         noise = keys_lib.normal(keys, (num, q.mean.shape[-1])).swapaxes(0, 1)
-        z = q.mean + jnp.exp(q.log_variance / 2) * noise
+        z = q.from_noise(noise)
         # Without the score function (Roeder et al. 2017, arXiv 1703.09194): less noise near q*.
-        log_q = gaussian_log_prob(z, *jax.lax.stop_gradient(q))
+        log_q = jax.lax.stop_gradient(q).log_prob(z)
         log_prior, log_likelihood = (log_p(params, extra, batch, z) for log_p in of_model)
         return base.LogWeights(log_likelihood, (log_prior - log_q)[None])
 
@@ -86,14 +100,13 @@ def _gaps(family, params, extra, batch, keys, steps, samples):
     }
 
 
-def _best(start: base.Posterior, log_weights: Callable, keys: jax.Array, steps: int):
+def _best(start: DiagonalGaussian, log_weights: Callable, keys: jax.Array, steps: int):
     """The posteriors of largest ELBO, from `start` by Adam; each example's is its own."""
     optimizer = optax.adam(optax.cosine_decay_schedule(LEARNING_RATE, max(steps, 1)))
 
-    def moved(by: base.Posterior) -> base.Posterior:
+    def moved(by: DiagonalGaussian) -> DiagonalGaussian:
         # Means in units of the first standard deviation, which makes one learning rate do.
-        mean = start.mean + jnp.exp(start.log_variance / 2) * by.mean
-        return base.Posterior(mean, start.log_variance + by.log_variance)
+        return DiagonalGaussian(start.from_noise(by.mean), start.log_variance + by.log_variance)
 
     def step(carry, index):
         by, state = carry

@@ -3,11 +3,13 @@
 import numpy as np
 from ml_collections import ConfigDict
 
-from gen_jax.data.sources import Dataset, Examples
+from gen_jax import families
+from gen_jax.data.examples import Examples
+from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
-from gen_jax.evaluation.likelihood import describe_data, importance_terms
-from gen_jax.evaluation.metric import Metric
-from gen_jax.evaluation.needs import needs
+from gen_jax.evaluation import likelihood
+from gen_jax.evaluation.context import Context
+from gen_jax.evaluation.metric import Metric, metric
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families import base
 from gen_jax.families.base import Family
@@ -19,41 +21,47 @@ def _check(family: Family, dataset: Dataset, name: str) -> None:
             f"{name} needs other data of the same form; name them by "
             "--config.data.anomalies=DATASET"
         )
-    if family.num_classes:
+    if getattr(family, "given", ()):
         raise UserError(
-            f"{name} needs a model of p(x), and this one is given the label, which anomalies lack"
+            f"{name} needs a model of p(x), and this one is given the "
+            f"{' and '.join(family.given)}, which anomalies lack"
         )
 
 
-@needs(base.ImportanceWeighted, also=_check)
-def auroc(
-    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
-) -> dict[str, Metric]:
+@metric("auroc", needs=(likelihood.LIKELIHOOD,), also=_check, settings=likelihood.ELBO_SAMPLES)
+def auroc(context: Context) -> dict[str, Metric]:
     """The area under the ROC curve of each of `scores`, against the split "anomalies".
 
     It is the probability that an anomaly scores higher than an example of the data: 0.5 of a
     score that knows nothing, and less where anomalies look more normal than the data, as they
     often do to the likelihood of a deep model (Nalisnick et al. 2019, arXiv 1810.09136).
     """
-    anomalies = dataset.splits["anomalies"]
+    subject, settings = context.subject, context.settings
+    anomalies = context.dataset.splits["anomalies"]
     others = scores(subject, anomalies, settings)
     figures = {}
-    for score, values in scores(subject, dataset.splits[split], settings).items():
-        name, n = f"auroc/{score}", len(values) + len(others[score])
-        what = f"{describe_data(subject, split, values)}, anomalies={anomalies.split}"
-        spec = f"{name}[{what}:{len(others[score])}, samples={settings.elbo_samples}]"
+    for score, values in scores(subject, context.examples, settings).items():
+        spec = likelihood.describe_data(subject, context.split, values)
+        spec["anomalies"] = f"{anomalies.split}:{len(others[score])}"
+        if not families.has(subject.family, base.Density):
+            spec["samples"] = settings.elbo_samples
         area, stderr = area_under_curve(values, others[score])
-        figures[name] = Metric(area, stderr, "probability", "estimate", n, spec)
+        n = len(values) + len(others[score])
+        figures[f"auroc/{score}"] = Metric(area, stderr, "probability", "estimate", n, spec)
     return figures
 
 
 def scores(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str, np.ndarray]:
     """Anomaly scores of each example, [N] in nats; the higher, the less like the training data.
 
-    `nll` is -log p(x) by `settings.elbo_samples` importance samples, `distortion` the
-    reconstruction error -E_q[log p(x|z)], and `rate` KL(q(z|x) || p(z)).
+    `nll` is -log p(x), the model's own or by `settings.elbo_samples` importance samples. Of a
+    latent-variable model there are `distortion`, the reconstruction error -E_q[log p(x|z)], and
+    `rate`, KL(q(z|x) || p(z)), too.
     """
-    terms = importance_terms(subject, examples, settings, settings.elbo_samples)
+    samples = settings.elbo_samples
+    if families.has(subject.family, base.Density):
+        return {"nll": -likelihood.log_prob(subject, examples, settings, samples).value}
+    terms = likelihood.importance_terms(subject, examples, settings, samples)
     return {"nll": -terms["bound"], "distortion": terms["distortion"], "rate": terms["rate"]}
 
 

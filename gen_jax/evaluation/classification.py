@@ -1,24 +1,18 @@
 """What a classifier is measured by."""
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from gen_jax.data.sources import Dataset
+from gen_jax.evaluation.context import Context
 from gen_jax.evaluation.likelihood import per_example
-from gen_jax.evaluation.metric import Metric
-from gen_jax.evaluation.needs import needs
-from gen_jax.evaluation.subject import Subject
+from gen_jax.evaluation.metric import Metric, metric
 from gen_jax.families import base
 
 
-@needs(base.Discriminative)
-def accuracy(
-    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
-) -> dict[str, Metric]:
+@metric("accuracy", needs=(base.Discriminative,))
+def accuracy(context: Context) -> dict[str, Metric]:
     """Fraction of a split whose most probable label is the right one."""
-    examples = dataset.splits[split]
-    right = per_example(subject, examples, settings, _is_right)
-    spec = f"accuracy[data={split}:{len(right)}]"
+    right = per_example(context.subject, context.examples, context.settings, _is_right)
+    spec = {"data": f"{context.split}:{len(right)}"}
     return {"accuracy": Metric.mean(np.asarray(right), "fraction", "exact", spec)}
 
 

@@ -4,22 +4,24 @@ A finite number of samples keeps even a perfect sampler off the ideal value of m
 each has beside it what a perfect sampler, or held-out data, would score.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict
 from scipy import special
-from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
-from gen_jax.data import synthetic
+from gen_jax.data.examples import all_rows
+from gen_jax.data.readers import synthetic
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
-from gen_jax.evaluation.metric import Metric
-from gen_jax.evaluation.needs import needs
-from gen_jax.evaluation.subject import Subject
+from gen_jax.evaluation import features, judges
+from gen_jax.evaluation.context import Context, once, once_for_data
+from gen_jax.evaluation.features import NUM_SAMPLES
+from gen_jax.evaluation.metric import Metric, metric
+from gen_jax.evaluation.neighbours import nearest, pairs_within
 from gen_jax.families import base
 from gen_jax.families.base import Family
+from gen_jax.settings import Setting
 
 # Figures that differ in one of these cannot be compared, so they are no settings.
 PLANE_SAMPLES = 2_500  # of PacGAN's protocol
@@ -27,6 +29,16 @@ NUM_BINS = 100
 ALPHA = 0.05
 NEIGHBOR = 5  # duplicates are judged by the distance to this nearest training example
 CLOSE = 0.01  # fraction of held-out examples that would pass for duplicates of a training one
+
+MODE_SAMPLES = {
+    "mode_samples": Setting(
+        26_000,
+        "samples drawn for the modes of stacked_mnist",
+        minimum=1,
+        smoke=64,
+        affects="figures",
+    )
+}
 
 _REPEATS = 1_000  # simulations behind a floor, and orders behind a median
 
@@ -44,19 +56,23 @@ def _check_modes(family: Family, dataset: Dataset, name: str) -> None:
         raise UserError(f"{name} needs digits of 28x28; leave out --config.data.image_size")
 
 
-@needs(base.Sampler, also=_check_modes)
-def modes(
-    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
-) -> dict[str, Metric]:
+@metric(
+    "modes",
+    needs=(base.Sampler,),
+    also=_check_modes,
+    settings=MODE_SAMPLES,
+    lower_is_better=("kl", "kl_to_train", "kl_corrected", "reverse_kl"),
+)
+def modes(context: Context) -> dict[str, Metric]:
     """Modes found, and how evenly: `plane_modes` of points, or `_stacked` of Stacked MNIST.
 
     A class-conditional model does not draw its classes: in the plane samples go round them, and
     of Stacked MNIST they have those of training examples. So its divergences may be lower than
     those of a perfect sampler.
     """
-    if dataset.name in synthetic.MODES:
-        return _plane(subject, dataset.name)
-    return _stacked(subject, dataset, settings.mode_samples)
+    if context.dataset.name in synthetic.MODES:
+        return _plane(context)
+    return _stacked(context)
 
 
 def plane_modes(points: np.ndarray, centers: np.ndarray, sd: float) -> dict[str, float]:
@@ -86,11 +102,12 @@ def plane_modes(points: np.ndarray, centers: np.ndarray, sd: float) -> dict[str,
     }
 
 
-def _plane(subject: Subject, name: str) -> dict[str, Metric]:
+def _plane(context: Context) -> dict[str, Metric]:
     """`plane_modes` of 2,500 samples; the floors are what the mixture itself would score."""
+    name = context.dataset.name
     centers, sd = synthetic.MODES[name]
     num, count = PLANE_SAMPLES, len(centers)
-    found = plane_modes(subject.sample(num), centers, sd)
+    found = plane_modes(context.subject.sample(num), centers, sd)
     # The squared distance has two degrees of freedom: P(distance <= 3 sd) = 1 - exp(-9 / 2).
     good = 1 - np.exp(-4.5)
     kl_floor, kl_spread = divergence_floor(_uniform(count), num, good)
@@ -104,10 +121,10 @@ def _plane(subject: Subject, name: str) -> dict[str, Metric]:
         "high_quality": (quality, float(spread), "fraction", "estimate"),
         "high_quality_floor": (float(good), None, "fraction", "exact"),
     }
-    return _metrics(figures, num, f"data={name}, samples={num}")
+    return _metrics(figures, num, {"data": name, "samples": num})
 
 
-def _stacked(subject: Subject, dataset: Dataset, num: int) -> dict[str, Metric]:
+def _stacked(context: Context) -> dict[str, Metric]:
     """Modes and divergences of Stacked MNIST, each channel read by the judge of MNIST.
 
     `kl` is from the uniform distribution over the 1,000 modes (VEEGAN, Srivastava et al. 2017,
@@ -120,12 +137,11 @@ def _stacked(subject: Subject, dataset: Dataset, num: int) -> dict[str, Metric]:
     Its `kl_to_train` is about 0.01 above the floor, as 50,000 triples do not have these
     frequencies exactly. `kl_corrected` is `kl - kl_floor`.
     """
-    from gen_jax.evaluation import features
-
+    dataset, num = context.dataset, context.settings.mode_samples
     judge = _judge("mnist")
-    pictures, _ = features.sample_pictures(subject, dataset, num)
+    pictures, _ = features.sample_pictures(context, num)
     counts = stacked_counts(pictures, judge)
-    label = dataset.splits["train"].arrays()["label"]
+    label = all_rows(dataset.splits["train"])["label"]
     train = np.bincount(label, minlength=len(counts)) / len(label)
     uniform = _uniform(len(counts))
     figures = {
@@ -139,13 +155,11 @@ def _stacked(subject: Subject, dataset: Dataset, num: int) -> dict[str, Metric]:
         figures[f"{name}_floor"] = (*floor, "nats", "estimate")
     corrected = figures["kl"][0] - figures["kl_floor"][0]
     figures["kl_corrected"] = (corrected, figures["kl"][1], "nats", "estimate")
-    return _metrics(figures, num, f"data={dataset.name}, samples={num}, judge={judge.name}")
+    return _metrics(figures, num, {"data": dataset.name, "samples": num, "judge": judge.name})
 
 
 def _judge(name: str):
     """The judge of that name, which need not be that of the dataset."""
-    from gen_jax.evaluation import features, judges
-
     module, params, _, digest = judges.load(name)
     return features.FeatureNet(f"{name}-cnn@{digest}", module, params)
 
@@ -204,8 +218,13 @@ def expected_modes(probability: np.ndarray, num: int) -> float:
     return float((1 - (1 - probability) ** num).sum())
 
 
-@needs(base.Sampler)
-def ndb(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
+@metric(
+    "ndb",
+    needs=(base.Sampler,),
+    settings=NUM_SAMPLES,
+    lower_is_better=("ndb", "ndb_js"),
+)
+def ndb(context: Context) -> dict[str, Metric]:
     """Number of statistically different bins, NDB/K (Richardson and Weiss 2018, arXiv 1805.12462).
 
     Bins are the k-means clusters of training examples. `ndb` is the fraction of the K = 100 bins
@@ -215,14 +234,14 @@ def ndb(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) ->
     need not be near alpha: MNIST's test digits are of other writers than its training digits, and
     differ in about a quarter of the bins.
     """
-    held_out = _held_out("ndb", dataset, split, settings)
+    held_out = _held_out(context, "ndb")
     # Richardson and Weiss make bins of about 500 examples each; more would only take longer.
-    train = _real(dataset, "train", 500 * NUM_BINS)
+    train = _real(context, "train", 500 * NUM_BINS)
     if len(train) < NUM_BINS:
         raise UserError(
             f"ndb makes {NUM_BINS} bins of {len(train)} training examples; leave it out"
         )
-    samples = _samples(subject, dataset, settings.num_samples)
+    samples = _samples(context)
     centers = bin_centers(train, NUM_BINS)
     expected = bin_counts(train, centers)
     figures = {}
@@ -231,8 +250,8 @@ def ndb(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) ->
         different = float(different_bins(counts, expected, ALPHA).mean())
         figures[f"ndb{suffix}"] = (different, None, "fraction", "estimate")
         figures[f"ndb_js{suffix}"] = (jensen_shannon(counts, expected), None, "nats", "estimate")
-    what = f"{_data(dataset, split, held_out, train)}, bins={NUM_BINS}, alpha={ALPHA}"
-    return _metrics(figures, len(samples), f"{what}, samples={len(samples)}")
+    spec = {**_data(context, held_out, train), "bins": NUM_BINS, "alpha": ALPHA}
+    return _metrics(figures, len(samples), {**spec, "samples": len(samples)})
 
 
 def bin_centers(x: np.ndarray, count: int) -> np.ndarray:
@@ -267,10 +286,8 @@ def jensen_shannon(a: np.ndarray, b: np.ndarray) -> float:
     return float((divergence(a, middle) + divergence(b, middle)) / 2)
 
 
-@needs(base.Sampler)
-def birthday(
-    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
-) -> dict[str, Metric]:
+@metric("birthday", needs=(base.Sampler,), settings=NUM_SAMPLES)
+def birthday(context: Context) -> dict[str, Metric]:
     """Size of the support by the birthday paradox (Arora and Zhang 2017, arXiv 1706.08224).
 
     If s samples hold a duplicate with probability 1/2, the support has about s^2 members.
@@ -284,13 +301,13 @@ def birthday(
     tell from data without duplicates. A figure is a lower bound where no two examples are
     duplicates; s is then the number of examples.
     """
-    held_out = _held_out("birthday", dataset, split, settings)
-    train = _real(dataset, "train", 0)
-    samples = _samples(subject, dataset, settings.num_samples)
+    held_out = _held_out(context, "birthday")
+    train = _real(context, "train", 0)
+    samples = _samples(context)
     near = nearest(held_out, train, NEIGHBOR)[0]
     ratio = np.divide(near[:, 0], near[:, -1], out=np.ones(len(near)), where=near[:, -1] > 0)
     close = np.quantile(ratio, CLOSE)
-    what = f"{_data(dataset, split, held_out, train)}, close={CLOSE}, neighbor={NEIGHBOR}"
+    spec = {**_data(context, held_out, train), "close": CLOSE, "neighbor": NEIGHBOR}
     metrics = {}
     for name, x, scale in (
         ("support_estimate", samples, nearest(samples, train, NEIGHBOR)[0][:, -1]),
@@ -298,7 +315,7 @@ def birthday(
     ):
         found = support(x, close * scale)
         figure = {name: (found.size, found.stderr, "images", found.kind)}
-        metrics |= _metrics(figure, len(x), f"{what}, samples={len(x)}")
+        metrics |= _metrics(figure, len(x), {**spec, "samples": len(x)})
     return metrics
 
 
@@ -332,7 +349,7 @@ def support(x: np.ndarray, radius: np.ndarray) -> Support:
     num = 64
     while True:
         num = min(2 * num, len(x))
-        first, second = duplicates(x[order[:num]], radius[order[:num]])
+        first, second = pairs_within(x[order[:num]], radius[order[:num]])
         if len(first) >= 200 or num == len(x):
             break
     if not len(first):
@@ -346,30 +363,8 @@ def support(x: np.ndarray, radius: np.ndarray) -> Support:
     return Support(float(batch), float(batch**2), float(batch**2 * relative), "estimate")
 
 
-def duplicates(x: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Pairs i < j of rows of x [N, D] with a distance of at most min(radius_i, radius_j) -> [2, E].
-
-    Computed in double precision, so rows of uint8 that are equal have a distance of exactly 0.
-    """
-    step = _block(x)
-    found = []
-    for i in range(0, len(x), step):
-        a = x[i : i + step].astype(np.float64)
-        for j in range(i, len(x), step):
-            b = x[j : j + step].astype(np.float64)
-            scale = np.square(a).sum(1)[:, None] + np.square(b).sum(1)
-            # Less what rounding may have added to the distance of equal rows.
-            squared = scale * (1 - 1e-12) - 2 * a @ b.T
-            limit = np.minimum.outer(radius[i : i + step], radius[j : j + step]) ** 2
-            pairs = np.stack(np.nonzero(squared <= limit)) + np.array([[i], [j]])
-            found.append(pairs[:, pairs[0] < pairs[1]])
-    return np.concatenate(found, 1)
-
-
-@needs(base.Sampler)
-def memorization(
-    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
-) -> dict[str, Metric]:
+@metric("memorization", needs=(base.Sampler,), settings=NUM_SAMPLES)
+def memorization(context: Context) -> dict[str, Metric]:
     """Mean distance of samples to the nearest training example, over that of held-out examples.
 
     About 1 where samples are as far from the training examples as fresh data are, far below 1
@@ -377,118 +372,71 @@ def memorization(
     where samples keep to the middle of the data, and above where they are off the data, so look
     at it beside other figures.
     """
-    held_out = _held_out("memorization", dataset, split, settings)
-    train = _real(dataset, "train", 0)
-    samples = _samples(subject, dataset, settings.num_samples)
+    held_out = _held_out(context, "memorization")
+    train = _real(context, "train", 0)
+    samples = _samples(context)
     near, fresh = (
         Metric.mean(nearest(x, train)[0][:, 0], "distance", "estimate", "")
         for x in (samples, held_out)
     )
     if not fresh.value:
         raise UserError(
-            f"examples of {split} are copies of training examples; leave out memorization"
+            f"examples of {context.split} are copies of training examples; leave out memorization"
         )
     ratio, stderr = near.value / fresh.value, None
     if near.stderr is not None and fresh.stderr is not None:
         # Of a ratio of two independent means, to first order.
         stderr = float(np.hypot(near.stderr, ratio * fresh.stderr) / fresh.value)
     figure = {"memorization_ratio": (ratio, stderr, "ratio", "estimate")}
-    what = f"{_data(dataset, split, held_out, train)}, samples={len(samples)}"
-    return _metrics(figure, len(samples), what)
+    spec = {**_data(context, held_out, train), "samples": len(samples)}
+    return _metrics(figure, len(samples), spec)
 
 
-def nearest(x: np.ndarray, reference: np.ndarray, k: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest rows of reference [M, D] for each row of x [N, D].
-
-    In blocks: 10,000 rows of 784 against 60,000 take 10^12 operations, and some 100 MB.
-
-    Returns:
-      distances [N, k], ascending and exactly 0 between equal rows; and which rows, int [N, k].
-    """
-    k = min(k, len(reference))
-    if x.shape[1] < 8:
-        return cKDTree(reference).query(x, np.arange(1, k + 1))
-    # Single precision tells pictures apart, but not points of one mode.
-    dtype = np.float32 if x.dtype == np.uint8 else np.float64
-    step = _block(x)
-    width = min(step, 1024)  # narrow, as most blocks are sorted for few rows alone
-    blocks = range(0, len(reference), width)
-    squares = [np.square(reference[j : j + width].astype(dtype)).sum(1) for j in blocks]
-    distances, rows = [], []
-    for i in range(0, len(x), step):
-        y = x[i : i + step].astype(dtype)
-        best = np.full((len(y), k), np.inf, dtype)
-        row = np.zeros((len(y), k), np.intp)
-        for j, square in zip(blocks, squares, strict=True):
-            # |x - r|^2 without |x|^2, which does not matter to the order.
-            score = (-2 * y) @ reference[j : j + width].astype(dtype).T
-            score += square
-            # The later the block, the fewer examples find anything nearer in it.
-            better = np.flatnonzero(score.min(1) < best[:, -1])
-            scores = np.concatenate([best[better], score[better]], 1)
-            where = np.argpartition(scores, k - 1, 1)[:, :k]
-            best[better] = np.take_along_axis(scores, where, 1)
-            old = np.take_along_axis(row[better], np.minimum(where, k - 1), 1)
-            row[better] = np.where(where < k, old, where - k + j)
-        # Scores are differences of large numbers, so distances are computed anew.
-        exact = [np.linalg.norm(y - reference[r], axis=1) for r in row.T]
-        distance = np.stack(exact, 1)
-        order = np.argsort(distance, 1)
-        distances.append(np.take_along_axis(distance, order, 1))
-        rows.append(np.take_along_axis(row, order, 1))
-    return np.concatenate(distances), np.concatenate(rows)
-
-
-def _block(x: np.ndarray) -> int:
-    """Rows at once: no more than 64 MB as float32, nor is a table of as many against as many."""
-    return max(1, min(4096, 2**24 // x.shape[1]))
-
-
-def _samples(subject: Subject, dataset: Dataset, num: int) -> np.ndarray:
+@once
+def _samples(context: Context) -> np.ndarray:
     """Samples as rows [num, D]: pixels from 0 to 255, or points."""
+    subject, num = context.subject, context.settings.num_samples
     if not subject.spec.is_image:
         x = subject.sample(num).reshape(num, -1)
         if not np.isfinite(x).all():
             raise UserError("some samples are not finite; train with a lower --config.optim.lr")
         return x
-    from gen_jax.evaluation import features
-
-    return features.sample_pictures(subject, dataset, num)[0].reshape(num, -1)
+    return features.sample_pictures(context, num)[0].reshape(num, -1)
 
 
-def _real(dataset: Dataset, split: str, limit: int) -> np.ndarray:
+@once_for_data
+def _real(context: Context, split: str, limit: int) -> np.ndarray:
     """Examples as rows [N, D], in the units of `_samples`.
 
     At most `limit` if it is not 0, and then any: some sets are stored class by class.
     """
-    if dataset.spec.is_image:
-        from gen_jax.evaluation import features
-
-        x, _ = features.real_pictures(dataset, split)
+    if context.dataset.spec.is_image:
+        x, _ = features.real_pictures(context, split)
     else:
-        x = dataset.splits[split].arrays()["x"]
+        x = all_rows(context.dataset.splits[split])["x"]
     if limit and limit < len(x):
         x = x[np.sort(_generator().permutation(len(x))[:limit])]
     return x.reshape(len(x), -1)
 
 
-def _held_out(name: str, dataset: Dataset, split: str, settings: ConfigDict) -> np.ndarray:
-    """No more examples of a split than there are samples, as rows."""
-    if split == "train":
+def _held_out(context: Context, name: str) -> np.ndarray:
+    """No more examples of the split than there are samples, as rows."""
+    if context.split == "train":
         raise UserError(
             f"{name} compares held-out with training examples; choose the split test or validation"
         )
-    num = settings.num_samples
-    return _real(dataset, split, min(settings.num_examples or num, num))
+    num = context.settings.num_samples
+    return _real(context, context.split, min(context.settings.num_examples or num, num))
 
 
-def _data(dataset: Dataset, split: str, held_out: np.ndarray, train: np.ndarray) -> str:
-    return f"data={dataset.name}/{split}:{len(held_out)}, train={len(train)}"
+def _data(context: Context, held_out: np.ndarray, train: np.ndarray) -> dict[str, Any]:
+    name = f"{context.dataset.name}/{context.split}:{len(held_out)}"
+    return {"data": name, "train": len(train)}
 
 
-def _metrics(figures: dict[str, tuple], num: int, what: str) -> dict[str, Metric]:
+def _metrics(figures: dict[str, tuple], num: int, spec: dict[str, Any]) -> dict[str, Metric]:
     """{name: (value, stderr, unit, kind)} of `num` samples."""
-    return {name: Metric(*values, num, f"{name}[{what}]") for name, values in figures.items()}
+    return {name: Metric(*values, num, spec) for name, values in figures.items()}
 
 
 def _uniform(count: int) -> np.ndarray:

@@ -14,19 +14,36 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from gen_jax import families, parallel
-from gen_jax.data.sources import Dataset, Examples
-from gen_jax.data.spec import DataSpec
+from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
 from gen_jax.evaluation import judges
-from gen_jax.evaluation.subject import Subject
+from gen_jax.evaluation.context import Context, once, once_for_data
 from gen_jax.families import base
 from gen_jax.families.base import Family
 from gen_jax.nn import inception
+from gen_jax.settings import Setting
 
 # Pictures that are drawn, or read, at once: memory stays bounded whatever their number.
 DRAW_SIZE = 1_000
 # The seed of all samples that are scored, and of the choice of training pictures.
 SEED = 0
+
+NUM_SAMPLES = {
+    "num_samples": Setting(
+        10_000,
+        "samples drawn for the metrics that compare them with data",
+        minimum=1,
+        smoke=64,
+        affects="figures",
+    )
+}
+# Of every metric that asks a judge.
+SETTINGS = NUM_SAMPLES | {
+    "judge": Setting(
+        "", "whose features are compared; if empty, the data's own", affects="figures"
+    ),
+    "inception_weights": Setting("", "a file, for judge inception", affects="figures"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,18 +160,18 @@ def _size(dataset: Dataset) -> str:
 # Pictures
 
 
-def real_pictures(dataset: Dataset, split: str, limit: int = 0) -> tuple[np.ndarray, np.ndarray]:
+@once_for_data
+def real_pictures(context: Context, split: str, limit: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """The first `limit` stored examples of a split (0: all) -> uint8 [N, H, W, C], labels [N]."""
-    examples = dataset.splits[split]
-    size = min(limit, len(examples)) if limit else len(examples)
-    return _pictures(dataset.spec, examples, np.arange(size))
+    size = len(context.dataset.splits[split])
+    return _pictures(context.dataset, split, np.arange(min(limit, size) if limit else size))
 
 
-def train_pictures(dataset: Dataset, num: int) -> tuple[np.ndarray, np.ndarray]:
+@once_for_data
+def train_pictures(context: Context, num: int) -> tuple[np.ndarray, np.ndarray]:
     """`num` stored training examples, chosen by a fixed seed: uint8 [N, H, W, C], labels [N]."""
-    examples = dataset.splits["train"]
-    index = choose(len(examples), num)
-    return _pictures(dataset.spec, examples, index)
+    index = choose(len(context.dataset.splits["train"]), num)
+    return _pictures(context.dataset, "train", index)
 
 
 def choose(size: int, num: int) -> np.ndarray:
@@ -162,71 +179,51 @@ def choose(size: int, num: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=SEED)).permutation(size)[:num]
 
 
-def _pictures(spec: DataSpec, examples: Examples, index: np.ndarray):
+def _pictures(dataset: Dataset, split: str, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     parts = []
     for start in range(0, len(index), DRAW_SIZE):
-        rows = examples.gather(index[start : start + DRAW_SIZE])
-        parts.append((spec.stored_to_uint8(rows["x"]), rows["label"]))
+        part = index[start : start + DRAW_SIZE]
+        rows = dataset.splits[split].gather(part)
+        label = rows.get("label", np.zeros(len(part), np.int32))
+        parts.append((dataset.spec.stored_to_uint8(rows["x"]), label))
     pictures, labels = (np.concatenate(xs) for xs in zip(*parts, strict=True))
     return pictures, labels
 
 
-def sample_pictures(
-    subject: Subject, dataset: Dataset, num: int, seed: int = SEED
-) -> tuple[np.ndarray, np.ndarray | None]:
+@once
+def sample_pictures(context: Context, num: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Samples of a model -> uint8 [num, H, W, C], and the labels [num] that were asked for.
 
-    The labels are those of as many training examples, of which `train_pictures` has the first:
-    a model of p(x|y) is one of p(x) with the p(y) that it was trained on, and a set with as many
-    samples of each class would be told from the data by that alone. They are None for a model
-    without. The batches are of one size of at most `DRAW_SIZE`; number i has the seed
-    1000 * seed + i. The last samples to be drawn are kept, for the next metric.
+    They are drawn in blocks of `DRAW_SIZE`: block i has the seed 1000 * `SEED` + i. What the model
+    is given is that of `sample_condition`. The labels are None for a model without.
     """
-    return _sample(_same_model(subject), _same(dataset), num, seed)
-
-
-def sample_labels(subject: Subject, dataset: Dataset, num: int) -> np.ndarray | None:
-    """The labels [num] that a model is asked for when its samples are scored, or None."""
-    if not families.require(subject.family, base.Sampler, "sample").num_classes:
-        return None
-    examples = dataset.splits["train"]
-    index = np.resize(choose(len(examples), num), num)
-    parts = np.array_split(index, -(-num // DRAW_SIZE))
-    return np.concatenate([examples.gather(part)["label"] for part in parts])
-
-
-@dataclasses.dataclass(frozen=True)
-class _Same:
-    """Keys a cache by the identity of objects. The cache keeps them, so no id is used again."""
-
-    value: object = dataclasses.field(compare=False)
-    ids: tuple[int, ...]
-
-
-def _same(dataset: Dataset) -> _Same:
-    return _Same(dataset, (id(dataset),))
-
-
-def _same_model(subject: Subject) -> _Same:
-    parts = (subject.family, subject.spec, *jax.tree.leaves((subject.params, subject.extra)))
-    # With the parts themselves, as a tree of parameters may be given other leaves.
-    return _Same((subject, parts), tuple(map(id, parts)))
-
-
-@functools.lru_cache(maxsize=1)
-def _sample(model: _Same, data: _Same, num: int, seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-    subject, _ = model.value
     if num < 2:
         raise UserError(f"num_samples={num} must be at least 2: --config.eval.num_samples=10000")
-    count = -(-num // DRAW_SIZE)
-    size = -(-num // count)  # one size, as each is compiled
-    labels = sample_labels(subject, data.value, count * size)
+    subject, condition = context.subject, sample_condition(context, num)
     parts = []
-    for number in range(count):
-        label = None if labels is None else labels[number * size : (number + 1) * size]
-        x = subject.sample(size, label, seed=1_000 * seed + number)
+    for number, start in enumerate(range(0, num, DRAW_SIZE)):
+        own = {name: array[start : start + DRAW_SIZE] for name, array in condition.items()}
+        size = min(DRAW_SIZE, num - start)
+        x = subject.sample(size, own, seed=1_000 * SEED + number)
         parts.append(subject.spec.to_uint8(x))
-    return np.concatenate(parts)[:num], None if labels is None else labels[:num]
+    return np.concatenate(parts), condition.get("label")
+
+
+def sample_condition(context: Context, num: int) -> dict[str, np.ndarray]:
+    """What a model is given when its samples are scored: arrays [num, ...] by name.
+
+    They are those of as many training examples, of which `train_pictures` has the first: a model of
+    p(x|y) is one of p(x) with the p(y) that it was trained on, and a set with as many samples of
+    each class would be told from the data by that alone.
+    """
+    families.require(context.subject.family, "sample", base.Sampler)
+    names = context.subject.given
+    if not names:
+        return {}
+    index = np.resize(choose(len(context.dataset.splits["train"]), num), num)
+    parts = np.array_split(index, -(-num // DRAW_SIZE))
+    batches = [context.dataset.batch("train", part) for part in parts]
+    return {name: np.concatenate([batch[name] for batch in batches]) for name in names}
 
 
 # What a network sees in them
@@ -263,22 +260,27 @@ class Sets(NamedTuple):
     fake: Seen
 
 
-def compare(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> Sets:
-    """The sets that a metric compares. Those of the last call are kept, for the next metric."""
-    net, num = load(settings, dataset), settings.num_samples
-    data = _same(dataset)
-    real, floor = _see_stored(net, data, split, settings.num_examples, num)
-    return Sets(net, real, floor, _see_samples(net, _same_model(subject), data, num))
+@once
+def compare(context: Context) -> Sets:
+    """The sets that a metric compares."""
+    net, (real, floor) = judge(context), _see_stored(context)
+    pictures, labels = sample_pictures(context, context.settings.num_samples)
+    return Sets(net, real, floor, Seen(*net(pictures), labels))
 
 
-@functools.lru_cache(maxsize=1)
-def _see_stored(net: FeatureNet, data: _Same, split: str, limit: int, num: int):
-    half = min(len(data.value.splits["train"]) // 2, num)
-    pairs = (real_pictures(data.value, split, limit), train_pictures(data.value, half))
-    return [Seen(*net(pictures), labels) for pictures, labels in pairs]
+@once_for_data
+def judge(context: Context) -> FeatureNet:
+    """The network that scores: see `load`."""
+    return load(context.settings, context.dataset)
 
 
-@functools.lru_cache(maxsize=1)
-def _see_samples(net: FeatureNet, model: _Same, data: _Same, num: int) -> Seen:
-    pictures, labels = _sample(model, data, num, SEED)
-    return Seen(*net(pictures), labels)
+@once_for_data
+def _see_stored(context: Context) -> tuple[Seen, Seen]:
+    """The split, and its floor."""
+    settings, net = context.settings, judge(context)
+    half = min(len(context.dataset.splits["train"]) // 2, settings.num_samples)
+    real = real_pictures(context, context.split, settings.num_examples)
+    seen = [
+        Seen(*net(pictures), labels) for pictures, labels in (real, train_pictures(context, half))
+    ]
+    return seen[0], seen[1]

@@ -5,28 +5,33 @@ a figure's `spec` names them. A figure NAME_floor puts real training pictures in
 samples: what a perfect model would score, give or take the number of pictures.
 """
 
+from typing import Any
+
 import numpy as np
-from ml_collections import ConfigDict
 from scipy import special
 
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
 from gen_jax.evaluation import features as features_lib
 from gen_jax.evaluation import judges
+from gen_jax.evaluation.context import Context
 from gen_jax.evaluation.features import SEED, FeatureNet, Seen, Sets
-from gen_jax.evaluation.metric import Metric
-from gen_jax.evaluation.needs import needs
-from gen_jax.evaluation.subject import Subject
+from gen_jax.evaluation.metric import Metric, metric
+from gen_jax.evaluation.neighbours import radii, squared_distances
 from gen_jax.families import base
 from gen_jax.families.base import Family
 from gen_jax.nn.classifier import ConvClassifier
+from gen_jax.settings import Setting
 
 KID_SUBSETS, KID_SIZE = 100, 1_000
 SPLITS = 10
 CAS_STEPS = 2_000
-# Squared distances come from products, so those that are equal, or zero, differ by rounding:
-# by at most some 2,048 units of 2^-53 of the squared norms. So much is forgiven at a ball's rim.
-_ROUNDING = 1e-12
+
+NEAREST_K = {
+    "nearest_k": Setting(
+        5, "neighbours of precision, recall, density and coverage", minimum=1, affects="figures"
+    )
+}
 
 
 # Functions of features
@@ -112,7 +117,7 @@ def inception_score(logits: np.ndarray, splits: int = SPLITS) -> tuple[float, fl
     return float(np.mean(scores)), float(np.std(scores))
 
 
-def prdc(real: np.ndarray, fake: np.ndarray, k: int, block: int = 500) -> dict[str, float]:
+def prdc(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:
     """Precision, recall, density and coverage of features [N, D] and [M, D].
 
     The manifold of a set is the union of the balls around its points that reach to the k-th
@@ -126,7 +131,6 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int, block: int = 500) -> dict[s
       real: features of the data.
       fake: features of the samples.
       k: which neighbour; fewer than either set has.
-      block: rows of distances at once; no figure depends on it.
     """
     if not 0 < k < min(len(real), len(fake)):
         raise UserError(
@@ -136,12 +140,10 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int, block: int = 500) -> dict[s
     real, fake = np.asarray(real, np.float64), np.asarray(fake, np.float64)
     center = real.mean(0)  # near the origin, differences of squares are sharper
     real, fake = real - center, fake - center
-    real_radius, fake_radius = (_squared_radii(x, k, block) for x in (real, fake))
+    real_radius, fake_radius = (np.square(radii(x, k)) for x in (real, fake))
     balls = np.zeros(len(fake), np.int64)  # real ones that each fake is in
     recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
-    for start in range(0, len(real), block):
-        rows = slice(start, start + block)
-        squared = _squared_distances(real[rows], fake, _ROUNDING)
+    for rows, squared in squared_distances(real, fake):
         recalled[rows] = (squared <= fake_radius).any(1)
         within = squared <= real_radius[rows, None]
         covered[rows] = within.any(1)
@@ -154,53 +156,45 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int, block: int = 500) -> dict[s
     }
 
 
-def _squared_distances(a: np.ndarray, b: np.ndarray, less: float = 0.0) -> np.ndarray:
-    """|a - b|^2 of all pairs [N, M], less a fraction of |a|^2 + |b|^2."""
-    squared = a @ (-2 * b).T
-    squared += (1 - less) * np.square(a).sum(1)[:, None]
-    squared += (1 - less) * np.square(b).sum(1)
-    return squared
-
-
-def _squared_radii(x: np.ndarray, k: int, block: int) -> np.ndarray:
-    """Squared distance from each point [N, D] to its k-th nearest other point -> [N]."""
-    radii = []
-    for start in range(0, len(x), block):
-        squared = _squared_distances(x[start : start + block], x)
-        rows = np.arange(len(squared))
-        squared[rows, start + rows] = np.inf  # not its own neighbour
-        squared.partition(k - 1, axis=1)
-        radii.append(squared[:, k - 1].copy())  # without the copy the whole block stays
-    return np.concatenate(radii).clip(0)
-
-
-# Metrics: `metric(subject, dataset, split, settings) -> {name: Metric}`
+# Metrics
 
 
 def _check_classes(family: Family, dataset: Dataset, name: str) -> None:
     features_lib.check_pictures(family, dataset, name)
-    if not family.num_classes:
+    if "label" not in getattr(family, "given", ()):
         raise UserError(
             f"{name} needs a class-conditional model, and this {type(family).__name__} is none; "
             "set the conditions under --config.model"
         )
 
 
-@needs(base.Sampler, also=features_lib.check_pictures)
-def fid(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
+@metric(
+    "fid",
+    needs=(base.Sampler,),
+    also=features_lib.check_pictures,
+    settings=features_lib.SETTINGS,
+    lower_is_better=("fid",),
+)
+def fid(context: Context) -> dict[str, Metric]:
     """Fréchet distance of the samples to the split, and its floor."""
-    sets = features_lib.compare(subject, dataset, split, settings)
+    sets = features_lib.compare(context)
 
     def value(other: Seen) -> dict[str, float]:
         return {"fid": frechet_distance(sets.real.features, other.features)}
 
-    return _with_floor(value, sets, split, "distance")
+    return _with_floor(value, sets, context.split, "distance")
 
 
-@needs(base.Sampler, also=features_lib.check_pictures)
-def kid(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
+@metric(
+    "kid",
+    needs=(base.Sampler,),
+    also=features_lib.check_pictures,
+    settings=features_lib.SETTINGS,
+    lower_is_better=("kid",),
+)
+def kid(context: Context) -> dict[str, Metric]:
     """Kernel distance of the samples to the split, and its floor."""
-    sets = features_lib.compare(subject, dataset, split, settings)
+    sets = features_lib.compare(context)
 
     def value(other: Seen) -> dict[str, tuple[float, float]]:
         return {"kid": kernel_distance(sets.real.features, other.features)}
@@ -208,57 +202,67 @@ def kid(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) ->
     size = _subset(min(len(sets.real.features), len(sets.fake.features)))
     if size < 2:
         raise UserError("kid needs four pictures of each; use a larger --config.eval.num_examples")
-    return _with_floor(value, sets, split, "distance", subsets=f"{KID_SUBSETS}x{size}")
+    return _with_floor(value, sets, context.split, "distance", subsets=f"{KID_SUBSETS}x{size}")
 
 
-@needs(base.Sampler, also=features_lib.check_pictures)
-def inception_scores(
-    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
-) -> dict[str, Metric]:
+@metric(
+    "inception_score",
+    needs=(base.Sampler,),
+    also=features_lib.check_pictures,
+    settings=features_lib.SETTINGS,
+)
+def inception_scores(context: Context) -> dict[str, Metric]:
     """Inception score of the samples, and that of the split: inception_score_real."""
-    sets = features_lib.compare(subject, dataset, split, settings)
+    sets = features_lib.compare(context)
     metrics = {}
     for name, seen, what in (
         ("inception_score", sets.fake, _fakes(sets)),
-        ("inception_score_real", sets.real, _reals(sets, split)),
+        ("inception_score_real", sets.real, _reals(sets, context.split)),
     ):
         # Stored examples may be sorted by their classes.
         logits = _cut(seen, len(seen.logits)).logits
         mean, spread = inception_score(logits)
         stderr = spread / np.sqrt(max(min(SPLITS, len(logits)) - 1, 1))
         pair, what = (mean, float(stderr)), {**what, "splits": SPLITS}
-        metrics[name] = _estimate(name, pair, "score", len(logits), sets.net, what)
+        metrics[name] = _estimate(pair, "score", len(logits), sets.net, what)
     return metrics
 
 
-@needs(base.Sampler, also=features_lib.check_pictures)
-def prdc_metrics(
-    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
-) -> dict[str, Metric]:
+@metric(
+    "prdc",
+    needs=(base.Sampler,),
+    also=features_lib.check_pictures,
+    settings=features_lib.SETTINGS | NEAREST_K,
+)
+def prdc_metrics(context: Context) -> dict[str, Metric]:
     """Precision, recall, density and coverage, each with its floor.
 
     Balls shrink as a set grows, so all sets are cut to the size of the smallest.
     """
-    net, *seen = features_lib.compare(subject, dataset, split, settings)
-    size, k = min(len(s.features) for s in seen), settings.nearest_k
+    net, *seen = features_lib.compare(context)
+    size, k = min(len(s.features) for s in seen), context.settings.nearest_k
     sets = Sets(net, *(_cut(s, size) for s in seen))
 
     def value(other: Seen) -> dict[str, float]:
         return prdc(sets.real.features, other.features, k)
 
-    return _with_floor(value, sets, split, "fraction", k=k)
+    return _with_floor(value, sets, context.split, "fraction", k=k)
 
 
-@needs(base.Sampler, also=_check_classes)
-def intra_fid(
-    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
-) -> dict[str, Metric]:
+@metric(
+    "intra_fid",
+    needs=(base.Sampler,),
+    also=_check_classes,
+    settings=features_lib.SETTINGS,
+    lower_is_better=("intra_fid",),
+)
+def intra_fid(context: Context) -> dict[str, Metric]:
     """The mean over classes of the Fréchet distance within the class, and its floor.
 
     Miyato and Koyama 2018 (arXiv 1802.05637).
     """
-    classes = subject.family.num_classes
-    sets = features_lib.compare(subject, dataset, split, settings)
+    classes = context.subject.num_classes
+    sets = features_lib.compare(context)
 
     def value(other: Seen) -> dict[str, float]:
         distances = []
@@ -272,19 +276,22 @@ def intra_fid(
             distances.append(frechet_distance(*pair))
         return {"intra_fid": float(np.mean(distances))}
 
-    return _with_floor(value, sets, split, "distance", classes=classes)
+    return _with_floor(value, sets, context.split, "distance", classes=classes)
 
 
-@needs(base.Sampler, also=_check_classes)
-def label_accuracy(
-    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
-) -> dict[str, Metric]:
+@metric(
+    "label_accuracy",
+    needs=(base.Sampler,),
+    also=_check_classes,
+    settings=features_lib.SETTINGS,
+)
+def label_accuracy(context: Context) -> dict[str, Metric]:
     """The fraction of samples that the judge gives the label that was asked for.
 
     label_accuracy_real is its accuracy on the split.
     """
-    classes = subject.family.num_classes
-    sets = features_lib.compare(subject, dataset, split, settings)
+    classes = context.subject.num_classes
+    sets = features_lib.compare(context)
     if sets.fake.logits.shape[1] != classes:
         raise UserError(
             f"label_accuracy needs a judge of the model's {classes} classes, and "
@@ -293,36 +300,43 @@ def label_accuracy(
     metrics = {}
     for name, seen, what in (
         ("label_accuracy", sets.fake, _fakes(sets)),
-        ("label_accuracy_real", sets.real, _reals(sets, split)),
+        ("label_accuracy_real", sets.real, _reals(sets, context.split)),
     ):
         correct = seen.logits.argmax(-1) == seen.labels
-        metrics[name] = Metric.mean(correct, "fraction", "estimate", _spec(name, sets.net, what))
+        metrics[name] = Metric.mean(
+            correct, "fraction", "estimate", {"judge": sets.net.name, **what}
+        )
     return metrics
 
 
-@needs(base.Sampler, also=_check_classes)
-def cas(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
+@metric(
+    "cas",
+    needs=(base.Sampler,),
+    also=_check_classes,
+    settings=features_lib.NUM_SAMPLES,
+)
+def cas(context: Context) -> dict[str, Metric]:
     """Classification accuracy score: a classifier is trained on samples, tested on the split.
 
     Ravuri and Vinyals 2019 (arXiv 1905.10887), with a small classifier of our own.
     cas_real is that of one trained on as many training pictures.
     """
-    module = ConvClassifier(subject.family.num_classes)
-    test, truth = features_lib.real_pictures(dataset, split, settings.num_examples)
+    module, num = ConvClassifier(context.subject.num_classes), context.settings.num_samples
+    test, truth = features_lib.real_pictures(context, context.split, context.settings.num_examples)
     metrics = {}
     for name, source, (pictures, labels) in (
-        ("cas", "fake", features_lib.sample_pictures(subject, dataset, settings.num_samples)),
-        ("cas_real", "train", features_lib.train_pictures(dataset, settings.num_samples)),
+        ("cas", "fake", features_lib.sample_pictures(context, num)),
+        ("cas_real", "train", features_lib.train_pictures(context, num)),
     ):
         net = FeatureNet("cnn", module, judges.fit(module, pictures, labels, CAS_STEPS))
         correct = net(test)[0].argmax(-1) == truth
         what = {
             "trained": f"{source}:{len(labels)}",
             "steps": CAS_STEPS,
-            "real": f"{split}:{len(truth)}",
+            "real": f"{context.split}:{len(truth)}",
             "seed": SEED,
         }
-        metrics[name] = Metric.mean(correct, "fraction", "estimate", _spec(name, net, what))
+        metrics[name] = Metric.mean(correct, "fraction", "estimate", {"judge": net.name, **what})
     return metrics
 
 
@@ -342,7 +356,7 @@ def _with_floor(value, sets: Sets, split: str, unit: str, **more) -> dict[str, M
         what = {**_reals(sets, split), **what, **more}
         for name, figure in value(other).items():
             name, n = name + suffix, len(other.features)
-            metrics[name] = _estimate(name, figure, unit, n, sets.net, what)
+            metrics[name] = _estimate(figure, unit, n, sets.net, what)
     return metrics
 
 
@@ -355,11 +369,6 @@ def _fakes(sets: Sets) -> dict:
     return {"fake": len(sets.fake.features), **labels, "seed": SEED}
 
 
-def _estimate(name: str, figure, unit: str, n: int, net: FeatureNet, what: dict) -> Metric:
+def _estimate(figure, unit: str, n: int, net: FeatureNet, what: dict[str, Any]) -> Metric:
     value, stderr = figure if isinstance(figure, tuple) else (figure, None)
-    return Metric(value, stderr, unit, "estimate", n, _spec(name, net, what))
-
-
-def _spec(name: str, net: FeatureNet, what: dict) -> str:
-    parts = {"judge": net.name, **what}
-    return f"{name}[{', '.join(f'{key}={value}' for key, value in parts.items())}]"
+    return Metric(value, stderr, unit, "estimate", n, {"judge": net.name, **what})

@@ -6,6 +6,9 @@ to those whose posteriors do not fill their prior. Densities of such a model are
 """
 
 import dataclasses
+import io
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,17 +16,28 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from gen_jax import families
+from gen_jax import families, files
 from gen_jax import keys as keys_lib
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
 from gen_jax.evaluation import likelihood
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families.base import Autoencoder, Family
+from gen_jax.settings import Setting
 
 # Training examples that it is fitted to, and principal components of larger latents.
 EXAMPLES = 10_000
 DIMS = 128
+
+SETTINGS = {
+    "fitted_components": Setting(
+        0,
+        "of a Gaussian mixture that is fitted to the latents after training, from which samples "
+        "are drawn then; 0: the model's own prior is",
+        smoke=lambda components: min(components, 1),
+        affects="figures",
+    )
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,23 +54,18 @@ class FittedPrior:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.family, name)
 
-    @property
-    def num_classes(self) -> int:
-        return getattr(self.family, "num_classes", 0)
-
-    def sample(self, params, extra, key, num, condition=None, temperature=1.0):
+    def sample(self, params, extra, keys, condition, options):
         """Decoded draws of the mixture, whose standard deviations the temperature multiplies."""
         prior = extra["fitted_prior"]
-        by_label = self.num_classes and condition is not None
-        label = condition if by_label else jnp.zeros(num, jnp.int32)
+        label = condition["label"] if "label" in self.given else jnp.zeros(len(keys), jnp.int32)
 
         def draw(key, label):
             which, noise = jax.random.split(key)
             k = jax.random.categorical(which, prior["log_weights"][label])
-            noise = temperature * jax.random.normal(noise, prior["means"].shape[2:])
+            noise = options["temperature"] * jax.random.normal(noise, prior["means"].shape[2:])
             return prior["means"][label, k] + prior["factors"][label, k] @ noise
 
-        coordinates = jax.vmap(draw)(keys_lib.per_example(key, jnp.arange(num)), label)
+        coordinates = jax.vmap(draw)(keys, label)
         z = prior["center"] + coordinates @ prior["basis"]
         return self.family.decode(params, extra, z, condition)
 
@@ -69,7 +78,7 @@ def family(trained: Family, settings: ConfigDict) -> Family:
     """
     if not settings.fitted_components:
         return trained
-    return FittedPrior(families.require(trained, Autoencoder, "eval.fitted_components"))
+    return FittedPrior(families.require(trained, "eval.fitted_components", Autoencoder))
 
 
 def _posterior_draw(family, params, extra, batch, keys):
@@ -89,7 +98,7 @@ def fit(subject: Subject, dataset: Dataset, settings: ConfigDict) -> Subject:
     """
     from sklearn.decomposition import PCA  # half a second that a run without such a prior saves
 
-    fitted = family(subject.family, settings)
+    family(subject.family, settings)  # refuses what is no autoencoder
     limited = type(settings)({**settings, "num_examples": EXAMPLES})
     z, label = likelihood.per_example(subject, dataset.splits["train"], limited, _posterior_draw)
     z = np.float64(z)
@@ -98,8 +107,8 @@ def fit(subject: Subject, dataset: Dataset, settings: ConfigDict) -> Subject:
     floor = 1e-4 * pca.explained_variance_.mean()
     coordinates = pca.transform(z)
     groups = [coordinates]
-    if fitted.num_classes:
-        groups = [coordinates[label == y] for y in range(fitted.num_classes)]
+    if subject.num_classes:
+        groups = [coordinates[label == y] for y in range(subject.num_classes)]
     for y, group in enumerate(groups):
         if len(group) < 2:
             raise UserError(
@@ -110,10 +119,48 @@ def fit(subject: Subject, dataset: Dataset, settings: ConfigDict) -> Subject:
     mixtures = [_mixture(group, settings.fitted_components, floor) for group in groups]
     prior = {"center": pca.mean_, "basis": pca.components_}
     prior |= jax.tree.map(lambda *each: np.stack(each), *mixtures)
-    prior = jax.tree.map(jnp.float32, prior)
-    return dataclasses.replace(
-        subject, family=fitted, extra=subject.extra | {"fitted_prior": prior}
-    )
+    return with_prior(subject, settings, jax.tree.map(np.float32, prior))
+
+
+def with_prior(subject: Subject, settings: ConfigDict, prior: dict[str, np.ndarray]) -> Subject:
+    """The subject with a prior that `fit` has found, its `extra["fitted_prior"]`."""
+    extra = subject.extra | {"fitted_prior": jax.tree.map(jnp.float32, prior)}
+    return dataclasses.replace(subject, family=family(subject.family, settings), extra=extra)
+
+
+def save(path: Path, subject: Subject, step: int, settings: ConfigDict) -> None:
+    """Writes what was fitted, so that the run can be sampled from where its data are not."""
+    arrays, buffer = jax.device_get(subject.extra["fitted_prior"]), io.BytesIO()
+    np.savez(buffer, step=step, components=settings.fitted_components, **arrays)
+    files.write_whole(path, buffer.getvalue())
+
+
+def load(path: Path, subject: Subject, step: int, settings: ConfigDict) -> Subject | None:
+    """The subject with the prior that `save` wrote of this step; None if there is none."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            found = {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+    if (found.pop("step", None), found.pop("components", None)) != (
+        step,
+        settings.fitted_components,
+    ):
+        return None
+    labels, components = max(subject.num_classes, 1), settings.fitted_components
+    latents, dims = subject.family.latent_dim, len(found.get("basis", ()))
+    shapes = {
+        "center": (latents,),
+        "basis": (dims, latents),
+        "log_weights": (labels, components),
+        "means": (labels, components, dims),
+        "factors": (labels, components, dims, dims),
+    }
+    if {name: array.shape for name, array in found.items()} != shapes:
+        return None
+    if any(array.dtype != np.float32 for array in found.values()):
+        return None
+    return with_prior(subject, settings, found)
 
 
 def _mixture(z: np.ndarray, components: int, floor: float) -> dict[str, np.ndarray]:

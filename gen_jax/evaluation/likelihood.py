@@ -6,94 +6,115 @@ samples, the volume of dequantised data, nats and bits, means and standard error
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from gen_jax import families, parallel
 from gen_jax import keys as keys_lib
-from gen_jax import parallel
 from gen_jax.data import batches
-from gen_jax.data.sources import Dataset, Examples
+from gen_jax.data.examples import Examples
 from gen_jax.data.spec import DataSpec, fixed_keys
-from gen_jax.evaluation.metric import Metric
-from gen_jax.evaluation.needs import needs
+from gen_jax.evaluation.context import Context, once
+from gen_jax.evaluation.metric import Metric, metric
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families import base
-from gen_jax.families.base import Family
+from gen_jax.families.base import Family, LogProb
+from gen_jax.settings import Setting
 
 # Importance samples decoded at once: with `eval.batch_size=100` their activations fit the cache.
 # It is no setting, as the draws depend on it, and two figures should have the same.
 CHUNK = 10
 
+ELBO_SAMPLES = {
+    "elbo_samples": Setting(10, "draws of z for each example's ELBO", minimum=1, affects="figures")
+}
+IMPORTANCE_SAMPLES = {
+    "importance_samples": Setting(
+        1_000, "draws of z for each example's likelihood", minimum=1, smoke=16, affects="figures"
+    )
+}
+# What a model must have for log p(x): the value itself, or a bound on it.
+LIKELIHOOD = (base.Density, base.ImportanceWeighted)
+# Of -log p(x), what is known of log p(x).
+_KINDS = {"exact": "exact", "lower_bound": "upper_bound", "estimate": "estimate"}
 
-@needs(base.ImportanceWeighted)
-def elbo(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
+
+@metric(
+    "elbo",
+    needs=(base.ImportanceWeighted,),
+    settings=ELBO_SAMPLES,
+    lower_is_better=("distortion",),
+)
+def elbo(context: Context) -> dict[str, Metric]:
     """The ELBO and its two parts, `elbo = -(rate + distortion)`, in nats an example.
 
     With several layers of latents also the rate of each, E_q[ln q(z_i|...) - ln p(z_i|...)]:
     `rate/layer_1` is next to the data. They sum to the rate, a KL; one alone may be below 0 where
     the layers above it are drawn after it.
     """
-    examples = dataset.splits[split]
-    samples = settings.elbo_samples
-    terms = importance_terms(subject, examples, settings, samples)
-    what = f"{describe_data(subject, split, terms['elbo'])}, samples={samples}"
+    samples = context.settings.elbo_samples
+    terms = split_terms(context, samples)
+    spec = {**describe_data(context.subject, context.split, terms["elbo"]), "samples": samples}
     kinds = {"elbo": "lower_bound", "rate": "estimate", "distortion": "estimate"}
     values = {name: terms[name] for name in kinds}
     rates = terms["rates"].T
     if len(rates) > 1:
         values |= {f"rate/layer_{number}": rate for number, rate in enumerate(rates, 1)}
     return {
-        name: Metric.mean(each, "nats", kinds.get(name, "estimate"), f"{name}[{what}]")
+        name: Metric.mean(each, "nats", kinds.get(name, "estimate"), spec)
         for name, each in values.items()
     }
 
 
-@needs(base.ImportanceWeighted)
-def nll(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
-    """Negative log-likelihood by importance sampling (Burda et al. 2016, equation 8).
+@metric(
+    "nll",
+    needs=(LIKELIHOOD,),
+    settings=IMPORTANCE_SAMPLES,
+    lower_is_better=("nll", "bits_per_dim"),
+)
+def nll(context: Context) -> dict[str, Metric]:
+    """Negative log-likelihood: the model's own, or by importance sampling where it has none.
 
-    The K-sample bound is on log p(x) in nats, of the stored integers where the data have them
-    (the volume of dequantised data is counted), so the figure is an upper bound on the
-    negative log-likelihood. For data with grey levels it is given in bits a dimension too. A
-    model that is given the label has log p(x|y), and the figure's spec `given=label`.
+    The latter is the K-sample bound of Burda et al. 2016 (equation 8). It is on log p(x) in nats,
+    of the stored integers where the data have them (the volume of dequantised data is counted, and
+    a density of them is a bound on it), so the figure is an upper bound on the negative
+    log-likelihood. For data with grey levels it is given in bits a dimension too. A model that is
+    given the label has log p(x|y), and the figure's spec `given=label`.
     """
-    examples = dataset.splits[split]
-    samples = settings.importance_samples
-    values = -importance_terms(subject, examples, settings, samples)["bound"]
-    what = f"{describe_data(subject, split, values)}, importance_samples={samples}"
-    figure = Metric.mean(values, "nats", "upper_bound", f"nll[{what}]")
-    metrics = {"nll": figure}
+    subject, samples = context.subject, context.settings.importance_samples
+    found = log_prob(subject, context.examples, context.settings, samples)
+    spec = describe_data(subject, context.split, found.value)
+    if not families.has(subject.family, base.Density):
+        spec["importance_samples"] = samples
+    figure = Metric.mean(-found.value, "nats", _KINDS[found.kind], spec)
+    figures = {"nll": figure}
     if subject.spec.levels and subject.spec.kind != "binary":
-        bits = subject.spec.bits_per_dim(1.0)
-        metrics["bits_per_dim"] = figure.scaled(bits, "bits/dim", f"bits_per_dim[{what}]")
-    return metrics
+        figures["bits_per_dim"] = figure.scaled(subject.spec.bits_per_dim(1.0), "bits/dim")
+    return figures
 
 
-@needs(base.Autoencoder)
-def active_units(
-    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
-) -> dict[str, Metric]:
+@metric("active_units", needs=(base.Autoencoder,))
+def active_units(context: Context) -> dict[str, Metric]:
     """Latent units u with Var_x(E_q(u|x)[u]) > 0.01 (Burda et al. 2016, section 5.2).
 
     Of several layers, those next to the data; behind a flow, what it makes of the Gaussian's mean
     stands for the mean.
     """
-    examples = dataset.splits[split]
-    means = per_example(subject, examples, settings, _posterior_mean)
+    means = per_example(context.subject, context.examples, context.settings, _posterior_mean)
     count = int((means.var(0) > 0.01).sum())
-    spec = f"active_units[{describe_data(subject, split, means)}, threshold=0.01]"
+    spec = {**describe_data(context.subject, context.split, means), "threshold": 0.01}
     return {"active_units": Metric(count, None, "units", "exact", len(means), spec)}
 
 
-@needs(base.Autoencoder)
-def mse(subject: Subject, dataset: Dataset, split: str, settings: ConfigDict) -> dict[str, Metric]:
+@metric("mse", needs=(base.Autoencoder,), lower_is_better=("mse",))
+def mse(context: Context) -> dict[str, Metric]:
     """Squared error a dimension of reconstructions from the posterior mean, in model units."""
-    examples = dataset.splits[split]
-    values = per_example(subject, examples, settings, _squared_error)
-    spec = f"mse[{describe_data(subject, split, values)}]"
+    values = per_example(context.subject, context.examples, context.settings, _squared_error)
+    spec = describe_data(context.subject, context.split, values)
     return {"mse": Metric.mean(values, "squared", "exact", spec)}
 
 
@@ -103,7 +124,7 @@ def _posterior_mean(family, params, extra, batch, keys):
 
 def _squared_error(family, params, extra, batch, keys):
     z = family.encode(params, extra, batch).mean
-    decoded = family.decode(params, extra, z, batch["label"])
+    decoded = family.decode(params, extra, z, batch)
     return jnp.square(decoded - batch["x"]).reshape(len(z), -1).mean(-1)
 
 
@@ -112,12 +133,40 @@ def _importance_terms(family, params, extra, batch, keys, num_samples, log_volum
     return log_mean_exp(log_weights, keys, num_samples, CHUNK, log_volume)
 
 
+def _log_prob(family, params, extra, batch, keys):
+    return family.log_prob(params, extra, batch, keys)
+
+
+def log_prob(
+    subject: Subject, examples: Examples, settings: ConfigDict, num_samples: int
+) -> LogProb:
+    """log p(x) of each example, [N] in nats of the stored data: see `nll`.
+
+    Of a model that says it itself, else a bound from `num_samples` importance samples.
+    """
+    spec, family = subject.spec, subject.family
+    if not families.has(family, base.Density):
+        terms = importance_terms(subject, examples, settings, num_samples)
+        return LogProb(terms["bound"], None, "lower_bound")
+    found = per_example(subject, examples, settings, _log_prob)
+    # E_u[log p(x + u)] + log volume <= log P(x), by Jensen's inequality.
+    bound = found.kind == "exact" and spec.is_dequantized
+    kind = "lower_bound" if bound else found.kind
+    return LogProb(found.value + spec.log_volume, found.stderr, kind)
+
+
 def importance_terms(
     subject: Subject, examples: Examples, settings: ConfigDict, num_samples: int
 ) -> dict[str, np.ndarray]:
     """Per-example terms in nats, each [N]: see `log_mean_exp`."""
     static = (num_samples, subject.spec.log_volume)
     return per_example(subject, examples, settings, _importance_terms, *static)
+
+
+@once
+def split_terms(context: Context, num_samples: int) -> dict[str, np.ndarray]:
+    """`importance_terms` of the context's split."""
+    return importance_terms(context.subject, context.examples, context.settings, num_samples)
 
 
 def log_mean_exp(
@@ -165,7 +214,7 @@ def log_mean_exp(
 
 def per_example(
     subject: Subject, examples: Examples, settings: ConfigDict, function: Callable, *static
-) -> np.ndarray:
+) -> Any:
     """`function(family, params, extra, batch, keys, *static)` over a split -> [N, ...].
 
     Each example has its own key and its own fixed draw of data noise, so the figures do not
@@ -174,9 +223,10 @@ def per_example(
     mapped = _compiled(function, static, subject.family, subject.spec, examples.split)
     model = parallel.replicated((subject.params, subject.extra), local=True)
     parts = []
-    for batch in batches.eval_batches(examples, settings.batch_size, settings.num_examples):
-        mask = batch.pop("mask")
-        parts.append(jax.tree.map(lambda x, mask=mask: x[mask], mapped(model, batch)))
+    given = batches.eval_batches(examples, settings.batch_size, settings.num_examples)
+    for stored, index, counts in given:
+        out = mapped(model, {"stored": stored, "index": index})
+        parts.append(jax.tree.map(lambda x, counts=counts: x[counts], out))
     return jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
 
 
@@ -184,22 +234,22 @@ def per_example(
 def _compiled(
     function: Callable, static: tuple, family: Family, spec: DataSpec, split: str
 ) -> Callable:
-    def run(model, batch):
-        index = batch["index"]
-        x = spec.prepare(batch["x"], fixed_keys(split, index))
+    def run(model, inputs):
+        index = inputs["index"]
+        batch = spec.batch(inputs["stored"], fixed_keys(split, index))
         keys = keys_lib.per_example(keys_lib.stream(0, "evaluate"), index)
-        return function(family, *model, {"x": x, "label": batch["label"]}, keys, *static)
+        return function(family, *model, batch, keys, *static)
 
     return parallel.compile_eval(run)
 
 
-def describe_data(subject: Subject, split: str, values: np.ndarray) -> str:
-    """What of a metric's spec says of which data it is: the split, and what the model is given.
+def describe_data(subject: Subject, split: str, values: np.ndarray) -> dict[str, Any]:
+    """What of a figure's spec says of which data it is: the split, and what the model is given.
 
-    For example "data=test:10000, x=binary, given=label": figures of bits, of bytes and of real
-    numbers do not compare, nor do log p(x) and log p(x|y).
+    For example {"data": "test:10000", "x": "binary", "given": "label"}: figures of bits, of bytes
+    and of real numbers do not compare, nor do log p(x) and log p(x|y).
     """
     kind = subject.spec.kind
     levels = "" if kind == "binary" or not subject.spec.levels else f":{subject.spec.levels}"
-    given = ", given=label" if getattr(subject.family, "num_classes", 0) else ""
-    return f"data={split}:{len(values)}, x={kind}{levels}{given}"
+    given = {"given": "+".join(subject.given)} if subject.given else {}
+    return {"data": f"{split}:{len(values)}", "x": f"{kind}{levels}", **given}

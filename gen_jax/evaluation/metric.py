@@ -1,9 +1,16 @@
-"""What a measured figure is."""
+"""What a measured figure is, and how a metric is declared."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+
+from gen_jax import families
+from gen_jax.data.sources import Dataset
+from gen_jax.evaluation.context import Context
+from gen_jax.families.base import Family
+from gen_jax.settings import Setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +23,7 @@ class Metric:
       unit: "nats", "bits/dim", "units", ...
       kind: "exact", "lower_bound", "upper_bound" or "estimate" of what the name says.
       n: number of examples behind it.
-      spec: what two figures must share to be comparable.
+      spec: what two figures must share to be comparable, by name.
       each: of a mean over several runs, the figure of each run.
     """
 
@@ -25,7 +32,7 @@ class Metric:
     unit: str
     kind: str
     n: int
-    spec: str
+    spec: Mapping[str, Any]
     each: tuple[float, ...] = ()
 
     @classmethod
@@ -36,16 +43,87 @@ class Metric:
         return dataclasses.replace(mean, n=figures[0].n, each=tuple(values))
 
     @classmethod
-    def mean(cls, values: np.ndarray, unit: str, kind: str, spec: str) -> "Metric":
+    def mean(cls, values: np.ndarray, unit: str, kind: str, spec: Mapping[str, Any]) -> "Metric":
         """The mean of per-example values [N], with its standard error over examples."""
         values = np.asarray(values, np.float64)
         n = len(values)
         stderr = float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else None
         return cls(float(values.mean()), stderr, unit, kind, n, spec)
 
-    def scaled(self, factor: float, unit: str, spec: str) -> "Metric":
+    def scaled(self, factor: float, unit: str) -> "Metric":
         """The same figure in another unit."""
         stderr = None if self.stderr is None else self.stderr * factor
-        return dataclasses.replace(
-            self, value=self.value * factor, stderr=stderr, unit=unit, spec=spec
-        )
+        return dataclasses.replace(self, value=self.value * factor, stderr=stderr, unit=unit)
+
+    def to_json(self, name: str) -> dict[str, Any]:
+        """As `evaluation.json` holds it under `name`: `spec` as a line, and its parts."""
+        row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        parts = ", ".join(f"{key}={value}" for key, value in self.spec.items())
+        row |= {"spec": f"{name}[{parts}]", "details": dict(self.spec)}
+        return {key: value for key, value in row.items() if key != "each" or value}
+
+
+@dataclasses.dataclass(frozen=True)
+class MetricDefinition:
+    """A metric, as the rest of the house knows it.
+
+    Attributes:
+      name: of `evaluate --metrics`.
+      compute: of a context, the figures by name; there may be several.
+      needs: abilities that the family must have; of a tuple of them, one.
+      also: `(family, dataset, name)` that refuses what else it cannot measure, by a `UserError`;
+        `name` is what the user knows it by.
+      settings: the keys of the `eval` section that it reads. Metrics may share one.
+      lower_is_better: its figures of which a smaller one is the better one.
+    """
+
+    name: str
+    compute: Callable[[Context], dict[str, Metric]]
+    needs: tuple[type | tuple[type, ...], ...] = ()
+    also: Callable[[Family, Dataset, str], None] | None = None
+    settings: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
+    lower_is_better: tuple[str, ...] = ()
+
+    def __call__(self, context: Context) -> dict[str, Metric]:
+        """The figures.
+
+        Raises:
+          UserError: if the family or the data lack what it needs.
+        """
+        self.check(context.subject.family, context.dataset, self.name)
+        return self.compute(context)
+
+    def check(self, family: Family, dataset: Dataset, name: str) -> None:
+        """Refuses a family or data that it is not of; `name` is what the user knows it by.
+
+        Raises:
+          UserError: naming what is missing, and what has it.
+        """
+        for abilities in self.needs:
+            alternatives = abilities if isinstance(abilities, tuple) else (abilities,)
+            families.require(family, name, *alternatives)
+        if self.also:
+            self.also(family, dataset, name)
+
+
+_registered: dict[str, MetricDefinition] = {}
+
+
+def metric(name: str, **declared: Any) -> Callable[[Callable], MetricDefinition]:
+    """Makes `function(context) -> {name: Metric}` the metric of that name.
+
+    Args:
+      name: of `evaluate --metrics`.
+      **declared: fields of `MetricDefinition`.
+    """
+
+    def decorate(function: Callable) -> MetricDefinition:
+        _registered[name] = MetricDefinition(name, function, **declared)
+        return _registered[name]
+
+    return decorate
+
+
+def registered() -> dict[str, MetricDefinition]:
+    """All metrics by name, in the order of their names."""
+    return dict(sorted(_registered.items()))

@@ -17,11 +17,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gen_jax import keys as keys_lib
-from gen_jax.data.sources import Dataset, Examples
+from gen_jax.data.examples import Examples
 from gen_jax.evaluation import ais
+from gen_jax.evaluation.context import Context
 from gen_jax.evaluation.likelihood import describe_data, per_example
-from gen_jax.evaluation.metric import Metric
-from gen_jax.evaluation.needs import needs
+from gen_jax.evaluation.metric import Metric, metric
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families import base
 
@@ -29,24 +29,25 @@ from gen_jax.families import base
 BETAS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
-@needs(base.Annealable)
-def rate_distortion(
-    subject: Subject, dataset: Dataset, split: str, settings: ConfigDict
-) -> dict[str, Metric]:
+@metric("rate_distortion", needs=(base.Annealable,), settings=ais.STEPS)
+def rate_distortion(context: Context) -> dict[str, Metric]:
     """Points `rate@beta=B`, `distortion@beta=B` for each of `BETAS`, in nats an example.
 
     At beta = 1 their sum estimates -log p(x), as `ais` does.
     """
-    rates, distortions = points(subject, dataset.splits[split], settings)
-    of = describe_data(subject, split, rates)
-    what = f"{of}, steps={settings.ais_steps}, chains={ais.CHAINS}"
+    rates, distortions = points(context.subject, context.examples, context.settings)
+    spec = {
+        **describe_data(context.subject, context.split, rates),
+        "steps": context.settings.ais_steps,
+        "chains": ais.CHAINS,
+    }
     figures = {}
     for beta, rate, distortion in zip(BETAS, rates.T, distortions.T, strict=True):
         for name, values, kind in (
             (f"rate@beta={beta:g}", rate, "upper_bound"),
             (f"distortion@beta={beta:g}", distortion, "estimate"),
         ):
-            figures[name] = Metric.mean(values, "nats", kind, f"{name}[{what}]")
+            figures[name] = Metric.mean(values, "nats", kind, spec)
     return figures
 
 

@@ -2,15 +2,19 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.core import FrozenDict
 
 from gen_jax import families
 from gen_jax import keys as keys_lib
-from gen_jax.data.spec import DataSpec
-from gen_jax.families.base import Autoencoder, Batch, Family, Posterior, Sampler
+from gen_jax.data.spec import Batch, DataSpec
+from gen_jax.families.base import Autoencoder, Family, Sampler
+from gen_jax.likelihoods import DiagonalGaussian
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,45 +26,77 @@ class Subject:
       spec: the data that it was trained on.
       params: {network: tree}, moving averages where there are any.
       extra: mutable collections of the family.
+      options: of sampling, the `sample` section of a config.
     """
 
     family: Family
     spec: DataSpec
     params: dict
     extra: dict
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the arrays of a batch that the model is conditioned on."""
+        return getattr(self.family, "given", ())
+
+    @property
+    def num_classes(self) -> int:
+        """Labels that a sample can be conditioned on; 0 for none."""
+        return self.spec.num_classes if "label" in self.given else 0
 
     def sample(
         self,
         num: int,
-        label: np.ndarray | None = None,
+        condition: Batch | None = None,
         seed: int = 0,
-        temperature: float = 1.0,
+        options: Mapping[str, Any] | None = None,
     ) -> np.ndarray:
         """Samples [num, *shape] in model units.
 
-        Without `label` [num] a class-conditional model goes round its classes.
-        """
-        family = families.require(self.family, Sampler, "sample")
-        if label is None:
-            label = np.arange(num) % max(family.num_classes, 1)
-        key = keys_lib.stream(seed, "sample")
-        model = (self.params, self.extra)
-        return np.asarray(_sample(family, num, *model, key, jnp.asarray(label), temperature))
+        Each has a key of its own, so that sample number n is the same whatever `num` is. They are
+        drawn `options["batch_size"]` at a time, which bounds the memory that drawing takes.
 
-    def encode(self, batch: Batch) -> Posterior:
+        Args:
+          num: how many.
+          condition: arrays [num, ...] of those names that the model is given. Without it a
+            class-conditional model goes round its classes.
+          seed: of the keys.
+          options: those that differ from the subject's own.
+        """
+        family = families.require(self.family, "sample", Sampler)
+        options = {"batch_size": 1_000, **self.options, **(options or {})}
+        size = min(options.pop("batch_size"), num)
+        if condition is None:
+            condition = {"label": np.arange(num, dtype=np.int32) % max(self.num_classes, 1)}
+        condition = {name: np.asarray(array) for name, array in condition.items()}
+        model, key = (self.params, self.extra), keys_lib.stream(seed, "sample")
+        parts = []
+        for start in range(0, num, size):
+            # The last ones are drawn with copies, as a program is compiled for each size.
+            index = np.minimum(np.arange(start, start + size), num - 1)
+            own = {name: array[index] for name, array in condition.items()}
+            x = _sample(family, FrozenDict(options), *model, key, np.int32(index), own)
+            parts.append(np.asarray(x)[: num - start])
+        return np.concatenate(parts)
+
+    def encode(self, batch: Batch) -> DiagonalGaussian:
         """q(z|x) of a batch: mean and log variance [B, latent_dim]."""
-        family = families.require(self.family, Autoencoder, "encode")
+        family = families.require(self.family, "encode", Autoencoder)
         return _encode(family, self.params, self.extra, batch)
 
-    def decode(self, z: jax.Array, label: jax.Array | None = None) -> jax.Array:
-        """Latents [N, latent_dim] -> mean of p(x|z) [N, *shape] in model units."""
-        family = families.require(self.family, Autoencoder, "decode")
-        return _decode(family, self.params, self.extra, z, label)
+    def decode(self, z: jax.Array, condition: Batch | None = None) -> jax.Array:
+        """Latents [N, latent_dim] -> mean of p(x|z) [N, *shape] in model units.
+
+        Without a condition that it needs, a decoder is given the label 0.
+        """
+        family = families.require(self.family, "decode", Autoencoder)
+        return _decode(family, self.params, self.extra, jnp.asarray(z), condition or {})
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _sample(family, num, params, extra, key, label, temperature):
-    return family.sample(params, extra, key, num, label, temperature)
+def _sample(family, options, params, extra, key, index, condition):
+    return family.sample(params, extra, keys_lib.per_example(key, index), condition, options)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -69,5 +105,5 @@ def _encode(family, params, extra, batch):
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _decode(family, params, extra, z, label):
-    return family.decode(params, extra, z, label)
+def _decode(family, params, extra, z, condition):
+    return family.decode(params, extra, z, condition)

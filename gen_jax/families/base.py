@@ -1,48 +1,30 @@
 """The contract between the loop and a model family.
 
 A family is a frozen dataclass of static choices. Its methods are pure functions: parameters,
-moving averages and codebooks live in `State` and are passed in.
+moving averages and codebooks live in `State` and are passed in. Its folder says by a
+`FamilyDefinition` what it is called, which keys it has and what goes with it.
 
-A batch is `{"x": [B, *spec.shape] float32 in model units (data/spec.py), "label": [B] int32}`.
-Wherever a method takes `keys` [B], there is one key for each example (keys.py).
+A batch is made by `DataSpec.batch` (data/spec.py): `{"x": [B, *spec.shape] in model units,
+"label": [B] int32, ...}`. Wherever a method takes `keys` [B], there is one key for each example
+(keys.py). A `condition` is a batch too: it has those arrays that the model is given, and `x` never.
 """
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+import flax.struct
 import jax
 from ml_collections import ConfigDict
 
-from gen_jax.errors import UserError
+from gen_jax.data.spec import Batch, DataSpec
+from gen_jax.families.alarms import Rule
+from gen_jax.likelihoods import DiagonalGaussian
+from gen_jax.settings import Setting
 
-Batch = dict[str, jax.Array]
 Params = dict[str, Any]  # {network: tree of arrays}
 Extra = dict[str, Any]  # mutable collections: batch statistics, codebooks
-
-
-MAX_REPEATS = 1_000
-
-
-def check_sizes(model: ConfigDict, sizes: tuple[str, ...], repeats: tuple[str, ...] = ()) -> None:
-    """Refuses what no network is built of. A key may hold one number or several.
-
-    Args:
-      model: the `model` section of a config.
-      sizes: keys of widths and the like, at least 1.
-      repeats: keys that say how often a part is repeated, which is compiled as often.
-
-    Raises:
-      UserError: naming the key.
-    """
-
-    def numbers(key: str) -> tuple[int, ...]:
-        return tuple(model[key]) if isinstance(model[key], (tuple, list)) else (model[key],)
-
-    for key in sizes:
-        if any(number < 1 for number in numbers(key)):
-            raise UserError(f"model.{key}={model[key]} must be at least 1")
-    for key in repeats:
-        if any(number > MAX_REPEATS for number in numbers(key)):
-            raise UserError(f"model.{key}={model[key]} must be at most {MAX_REPEATS}")
+Options = Mapping[str, Any]  # of sampling: the keys of a config's `sample` section
 
 
 class Family(Protocol):
@@ -72,8 +54,39 @@ class Family(Protocol):
         """(losses {network: scalar} for the networks of the turn, extra, metrics {name: scalar}).
 
         Each network is updated with the gradient of its own loss. Losses and metrics are means
-        over the batch, in float32.
+        over this device's part of the batch, in float32; the loop averages them over devices.
+        It does not touch `extra`, which must come out equal on all of them: what is computed from
+        the batch goes through `parallel.mean` or `parallel.gather` first.
         """
+
+
+@dataclasses.dataclass(frozen=True)
+class FamilyDefinition:
+    """A family, as the rest of the house knows it.
+
+    Attributes:
+      name: of a config's key `family`.
+      models: the classes that `build` gives, so that an error can say who has an ability.
+      build: `(model, spec)`, the `model` section of a config and what the data are -> the family.
+        It raises a `UserError` for what does not go together.
+      settings: the keys of the `model` section.
+      sample_options: the keys of the `sample` section that are its own: `Options` of `sample`.
+      validation_metrics: measured during training unless a config says otherwise.
+      metrics: measured by `evaluate` unless a config says otherwise.
+      alarms: what a run's figures may warn of.
+    """
+
+    name: str
+    models: tuple[type, ...]
+    build: Callable[[ConfigDict, DataSpec], Family]
+    settings: Mapping[str, Setting]
+    sample_options: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
+    validation_metrics: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    alarms: tuple[Rule, ...] = ()
+
+
+TEMPERATURE = Setting(1.0, "factor of the standard deviations of what is drawn")
 
 
 # Abilities: what evaluators, pictures and the command line ask for by name (`families.has`). A
@@ -84,21 +97,41 @@ class Sampler(Protocol):
     """A model that draws samples.
 
     Attributes:
-      num_classes: labels that a sample can be conditioned on; 0 for none.
+      given: names of the arrays of a batch that the model is conditioned on: "label", or of
+        `DataSpec.given`; () for none.
     """
 
-    num_classes: int
+    given: tuple[str, ...]
 
     def sample(
-        self,
-        params: Params,
-        extra: Extra,
-        key: jax.Array,
-        num: int,
-        condition: jax.Array | None = None,
-        temperature: float = 1.0,
+        self, params: Params, extra: Extra, keys: jax.Array, condition: Batch, options: Options
     ) -> jax.Array:
-        """`num` samples [num, *spec.shape] in model units; `condition` [num] holds labels."""
+        """A sample [B, *spec.shape] in model units for each of `keys` [B].
+
+        `condition` has the arrays [B, ...] that `given` names.
+        """
+
+
+@flax.struct.dataclass
+class LogProb:
+    """What a model says of log p(x), or of log p(x | what it is given).
+
+    Attributes:
+      value: [B] in nats; of real x it is the log of a density.
+      stderr: [B], the standard error of an estimate; None where there is none.
+      kind: "exact", "lower_bound" or "estimate".
+    """
+
+    value: jax.Array
+    stderr: jax.Array | None = None
+    kind: str = flax.struct.field(pytree_node=False, default="exact")
+
+
+class Density(Protocol):
+    """A model that says log p(x) itself."""
+
+    def log_prob(self, params: Params, extra: Extra, batch: Batch, keys: jax.Array) -> LogProb:
+        """Of each example."""
 
 
 class LogWeights(NamedTuple):
@@ -123,6 +156,51 @@ class LogWeights(NamedTuple):
         return self.log_likelihood + self.log_ratio
 
 
+class ImportanceWeighted(Protocol):
+    """A latent-variable model whose likelihood is bounded by importance sampling."""
+
+    def log_weights(
+        self, params: Params, extra: Extra, batch: Batch, keys: jax.Array, num_samples: int
+    ) -> LogWeights:
+        """`num_samples` independent draws of z for each example."""
+
+
+class Completer(Protocol):
+    """A model that draws the rest of an example of which a part is known."""
+
+    def complete(
+        self,
+        params: Params,
+        extra: Extra,
+        batch: Batch,
+        mask: jax.Array,
+        keys: jax.Array,
+        options: Options,
+    ) -> jax.Array:
+        """x [B, *spec.shape] in model units that is `batch["x"]` where `mask`, of its shape, is 1.
+
+        Raises:
+          UserError: for a mask that it cannot complete, naming what it can.
+        """
+
+
+class Denoiser(Protocol):
+    """A model that says what is behind noise."""
+
+    def denoise(
+        self,
+        params: Params,
+        extra: Extra,
+        x: jax.Array,
+        noise_level: jax.Array,
+        condition: Batch,
+    ) -> jax.Array:
+        """E[x0 | x0 + noise_level * e = x], e standard normal: x [B, ...], noise_level [B] -> x0.
+
+        In the units that networks read (`DataSpec.center`).
+        """
+
+
 class Discriminative(Protocol):
     """A model of the label."""
 
@@ -135,22 +213,6 @@ class Adversary(Protocol):
 
     def discriminate(self, params: Params, extra: Extra, batch: Batch) -> jax.Array:
         """Logits [N] of x being real, where N may be less than B: examples may be packed."""
-
-
-class Posterior(NamedTuple):
-    """A diagonal Gaussian q(z|x): mean and log variance [B, latent_dim]."""
-
-    mean: jax.Array
-    log_variance: jax.Array
-
-
-class ImportanceWeighted(Protocol):
-    """A latent-variable model whose likelihood is bounded by importance sampling."""
-
-    def log_weights(
-        self, params: Params, extra: Extra, batch: Batch, keys: jax.Array, num_samples: int
-    ) -> LogWeights:
-        """`num_samples` independent draws of z for each example."""
 
 
 class Annealable(Protocol):
@@ -178,13 +240,14 @@ class Autoencoder(Protocol):
 
     latent_dim: int
 
-    def encode(self, params: Params, extra: Extra, batch: Batch) -> Posterior:
-        """q(z|x) of each example."""
+    def encode(self, params: Params, extra: Extra, batch: Batch) -> DiagonalGaussian:
+        """q(z|x) of each example: mean and log variance [B, latent_dim]."""
 
-    def decode(
-        self, params: Params, extra: Extra, z: jax.Array, label: jax.Array | None = None
-    ) -> jax.Array:
-        """Latents [N, latent_dim] -> mean of p(x|z) [N, *spec.shape] in model units."""
+    def decode(self, params: Params, extra: Extra, z: jax.Array, condition: Batch) -> jax.Array:
+        """Latents [N, latent_dim] -> mean of p(x|z) [N, *spec.shape] in model units.
+
+        `condition` has the arrays [N, ...] that the decoder is given (`Sampler.given`).
+        """
 
     def sample_posterior(
         self, params: Params, extra: Extra, batch: Batch, keys: jax.Array

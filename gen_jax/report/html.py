@@ -8,18 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gen_jax import config as config_lib
-from gen_jax import files, pictures
+from gen_jax import files
 from gen_jax.errors import UserError
-from gen_jax.logs import figure, read_metrics
-from gen_jax.workdir import read_config
+from gen_jax.families.alarms import Alarm
+from gen_jax.report import charts
+from gen_jax.workdir.claim import read_config
+from gen_jax.workdir.console import figure
+from gen_jax.workdir.logs import read_metrics
 
-_CAPTIONS = {
-    "samples": "Samples from the model.",
-    "reconstructions": "Held-out examples, with their reconstructions below.",
-    "interpolation": "Straight lines in latent space between two held-out examples (at the ends).",
-    "latent_map": "Decoded points of the latent plane, at equal steps of N(0, I)'s probability.",
-}
-_KIND = re.compile(r"(replica [\d, ]+: )?[^:]*")  # of an alarm: what stands before its evidence
 _STYLE = """
 :root { --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --back: #f6f8fa; --blue: #0969da; }
 * { box-sizing: border-box; }
@@ -92,10 +88,10 @@ def write_page(folder: Path, title: str, lead: str, sections: Sequence[tuple[str
 
 def _warnings(rows: list[dict]) -> str:
     """Each kind of alarm once, as it was last seen."""
-    newest = {}
+    newest: dict[tuple, tuple[int, Alarm]] = {}
     for row in rows:
-        newest |= {_KIND.match(line)[0]: (row["step"], line) for line in row.get("alarms", ())}
-    lines = [f"<li>step {step:,}: {text(line)}</li>" for step, line in newest.values()]
+        newest |= {(a.kind, a.replicas): (row["step"], a) for a in row.get("alarms", ())}
+    lines = [f"<li>step {step:,}: {text(alarm)}</li>" for step, alarm in newest.values()]
     return f"<ul>{''.join(lines)}</ul>" if lines else ""
 
 
@@ -122,13 +118,14 @@ def _evaluation_table(evaluation: dict) -> str:
     head = "<tr><th>metric</th><th>value ± s.e.</th><th>unit</th><th>kind</th><th>n</th></tr>"
     where = f"{evaluation['dataset']}, {evaluation['split']} split, step {evaluation['step']:,}"
     table = f'<p class="lead">{text(where)}</p><table>{head}{"".join(lines)}</table>'
-    alarms = "".join(f"<li>{text(line)}</li>" for line in evaluation.get("alarms", ()))
+    found = map(Alarm.from_json, evaluation.get("alarms", ()))
+    alarms = "".join(f"<li>{text(alarm)}</li>" for alarm in found)
     return f"{table}<ul>{alarms}</ul>" if alarms else table
 
 
 def _pictures(workdir: Path) -> str:
     figures = []
-    for name, caption in _CAPTIONS.items():
+    for name, caption in _captions(workdir / "samples").items():
         path = workdir / "samples" / f"{name}.png"
         if _is_picture(path):
             figures.append(
@@ -140,10 +137,21 @@ def _pictures(workdir: Path) -> str:
     return f'<div class="gallery">{"".join(figures)}</div>'
 
 
+def _captions(folder: Path) -> dict[str, str]:
+    """The pictures of a run and what they show, in order: what applications/gallery.py wrote."""
+    try:
+        index = files.read_json(folder / "pictures.json")
+        return {row["name"]: row["caption"] for row in index if re.fullmatch(r"\w+", row["name"])}
+    except (ValueError, TypeError, KeyError):
+        # Of an older version of the project: what it called its pictures.
+        known = ("samples", "reconstructions", "interpolation", "latent_map")
+        return {name: name.replace("_", " ").capitalize() + "." for name in known}
+
+
 def _training(rows: list[dict]) -> str:
     if not rows:
         return _none("no training step has been logged yet")
-    return f'<div class="plain">{image(pictures.curves(rows), "training curves")}</div>'
+    return f'<div class="plain">{image(charts.curves(rows), "training curves")}</div>'
 
 
 def _timeline(workdir: Path) -> str:

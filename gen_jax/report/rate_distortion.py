@@ -6,14 +6,13 @@ Each W is a workdir that has been evaluated with the metrics elbo (its own point
 rate_distortion (the curve of its decoder) or both.
 """
 
-import re
 from pathlib import Path
 
 import numpy as np
 
-from gen_jax import files, pictures
+from gen_jax import files
 from gen_jax.errors import UserError
-from gen_jax.report import picture_command
+from gen_jax.report import charts, picture_command
 
 
 def picture(workdirs: list[Path]) -> np.ndarray:
@@ -39,17 +38,17 @@ def picture(workdirs: list[Path]) -> np.ndarray:
     if len(set(titles.values())) > 1:
         each = "; ".join(f"{name}: {title}" for name, title in titles.items())
         raise UserError(f"these runs are of different data, draw them apart ({each})")
-    return pictures.rate_distortion(_short(runs), titles.popitem()[1])
+    return charts.rate_distortion(_short(runs), titles.popitem()[1])
 
 
 def _units(metrics: dict[str, dict]) -> list[str]:
-    """What the specs of the figures say of x, for example ["binary"]."""
-    found = (re.search(r"\bx=([\w:]+)", metric.get("spec", "")) for metric in metrics.values())
-    return sorted({match[1] for match in found if match})
+    """What the figures say of x, for example ["binary"]."""
+    found = (metric.get("details", {}).get("x") for metric in metrics.values())
+    return sorted({x for x in found if x})
 
 
 def _coordinates(values: dict[str, float]) -> dict[str, np.ndarray]:
-    """What `pictures.rate_distortion` draws of a run, {} if there is nothing."""
+    """What `charts.rate_distortion` draws of a run, {} if there is nothing."""
     found = {}
     betas = sorted(float(name.split("=")[1]) for name in values if name.startswith("rate@beta="))
     if betas:

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import __main__ as main
 from benchmarks import contest, rows, scaling, training, work
-from gen_jax import results
 from gen_jax.data.spec import DataSpec
+from gen_jax.report import results
 
 
 def row(value, stderr, metric="ratio_to_pytorch", name="dcgan:cpu"):

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from gen_jax.data.batches import TrainBatches, epoch_indices, eval_batches
-from gen_jax.data.sources import ArrayExamples, LazyExamples
+from gen_jax.data.examples import ArrayExamples, LazyExamples
 from gen_jax.errors import UserError
 
 
 def examples(num=23):
     x = np.arange(num * 6, dtype=np.uint8).reshape(num, 3, 2, 1)
-    return ArrayExamples("train", x, np.arange(num, dtype=np.int32))
+    return ArrayExamples("train", {"x": x, "label": np.arange(num, dtype=np.int32)})
 
 
 def make(source=None, seeds=(0,), limit_mb=10, **changes):
@@ -63,7 +63,7 @@ def test_streamed_batches_are_the_rows_of_the_resident_ones(seeds):
     count = 0
     for here, there in pairs:
         np.testing.assert_array_equal(here["index"], there["index"])
-        np.testing.assert_array_equal(examples().x[here["index"]], there["x"])
+        np.testing.assert_array_equal(examples().arrays["x"][here["index"]], there["x"])
         np.testing.assert_array_equal(here["index"], there["label"])
         count += 1
     assert count == 6
@@ -80,8 +80,8 @@ def test_an_error_in_the_stream_surfaces():
 
 def test_evaluation_covers_each_example_once():
     batches = list(eval_batches(examples(), 10))
-    assert [batch["x"].shape[0] for batch in batches] == [10, 10, 10]
-    seen = np.concatenate([batch["index"][batch["mask"]] for batch in batches])
+    assert [stored["x"].shape[0] for stored, _, _ in batches] == [10, 10, 10]
+    seen = np.concatenate([index[counts] for _, index, counts in batches])
     np.testing.assert_array_equal(seen, np.arange(23))
     limited = list(eval_batches(examples(), 10, limit=12))
-    assert sum(batch["mask"].sum() for batch in limited) == 12
+    assert sum(counts.sum() for _, _, counts in limited) == 12

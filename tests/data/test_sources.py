@@ -14,7 +14,10 @@ from idx_files import write_idx
 from ml_collections import ConfigDict
 from PIL import Image
 
-from gen_jax.data import catalogue, sources, synthetic
+from gen_jax.data import sources
+from gen_jax.data.examples import all_rows
+from gen_jax.data.readers import synthetic
+from gen_jax.data.readers import tfds as catalogue
 from gen_jax.errors import UserError
 
 
@@ -28,7 +31,7 @@ def config(name, **changes):
 
 
 def rows(examples):
-    return {bytes(x) for x in examples.arrays()["x"].astype(np.float32)}
+    return {bytes(x) for x in all_rows(examples)["x"].astype(np.float32)}
 
 
 def test_digits_are_split_once_and_for_all():
@@ -42,7 +45,9 @@ def test_digits_are_split_once_and_for_all():
     assert rows(first.splits["test"]) == rows(other.splits["test"])
     assert rows(first.splits["validation"]) == rows(same.splits["validation"])
     assert rows(first.splits["validation"]) != rows(other.splits["validation"])
-    everything = [x for split in first.splits.values() for x in split.arrays()["x"].reshape(-1, 64)]
+    everything = [
+        x for split in first.splits.values() for x in all_rows(split)["x"].reshape(-1, 64)
+    ]
     from sklearn.datasets import load_digits
 
     assert sorted(map(tuple, everything)) == sorted(map(tuple, load_digits().data.astype(int)))
@@ -53,7 +58,7 @@ def test_plane_has_the_moments_of_its_mixture(name, modes):
     dataset = sources.load(config(name, preprocess="none", num_validation=1000))
     centers, sd = synthetic.MODES[name]
     assert centers.shape == (modes, 2)
-    train = dataset.splits["train"].arrays()
+    train = all_rows(dataset.splits["train"])
     assert len(train["x"]) == 99_000 and len(dataset.splits["test"]) == 10_000
     for label in range(modes):
         points = train["x"][train["label"] == label]
@@ -79,7 +84,7 @@ def test_idx_files_are_prepared_once_and_read_back(tiny_idx, tmp_path):
     raw = (tiny_idx / "fashion_mnist" / "t10k-images-idx3-ubyte").read_bytes()[16:]
     images = np.frombuffer(raw, np.uint8).reshape(64, 28, 28, 1)
     expected = {(bytes(x), i % 10) for i, x in enumerate(images)}
-    test = dataset.splits["test"].arrays()
+    test = all_rows(dataset.splits["test"])
     found = {(bytes(x), int(y)) for x, y in zip(test["x"], test["label"], strict=True)}
     assert found == expected
     # Prepared: the files are not needed any more.
@@ -207,7 +212,7 @@ Toy(data_dir={str(tmp_path)!r}, file_format="array_record").download_and_prepare
     }
     rng = np.random.default_rng(0)
     written = {bytes(rng.integers(0, 256, shape).astype(np.uint8)) for _ in range(50)}
-    found = {bytes(x) for split in dataset.splits.values() for x in split.arrays()["x"]}
+    found = {bytes(x) for split in dataset.splits.values() for x in all_rows(split)["x"]}
     assert found == written
     small = config("toy_pets", data_dir=str(tmp_path), image_size=6, resident_limit_mb=0)
     assert sources.load(small).spec.shape[:2] == (6, 6)
@@ -265,7 +270,7 @@ def test_folder_without_classes_in_grey_and_resized(tmp_path):
         config(f"folder:{tmp_path}", num_validation=2, image_size=8, grayscale=True)
     )
     assert dataset.spec.shape == (8, 8, 1) and dataset.spec.num_classes == 0
-    assert set(dataset.splits["train"].arrays()["label"]) == {0}
+    assert set(all_rows(dataset.splits["train"])["label"]) == {0}
 
 
 def test_anomalies_are_a_test_split_or_a_whole_folder(tmp_path):
@@ -313,7 +318,7 @@ def test_folder_errors_name_the_fix(tmp_path):
         sources.load(config(f"folder:{tmp_path}"))
     write_images(tmp_path, [(7, 5)] * 6 + [(7, 6)] * 6, folders=("a",))
     with pytest.raises(UserError, match=r"--config.data.image_size=64"):
-        sources.load(config(f"folder:{tmp_path}", num_validation=2)).splits["train"].arrays()
+        all_rows(sources.load(config(f"folder:{tmp_path}", num_validation=2)).splits["train"])
     damaged = tmp_path / "a" / "00.png"
     os.truncate(damaged, 40)
     with pytest.raises(UserError, match=f"{re.escape(str(damaged))} is not a whole image"):
@@ -342,9 +347,9 @@ def test_the_real_mnist(tmp_path):
     assert {n: len(s) for n, s in dataset.splits.items()} == {
         **{"train": 50_000, "validation": 10_000, "test": 10_000}
     }
-    counts = np.bincount(dataset.splits["test"].arrays()["label"])
+    counts = np.bincount(all_rows(dataset.splits["test"])["label"])
     assert counts.tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    mean = np.mean([dataset.splits[s].arrays()["x"].mean() for s in ("train",)])
+    mean = np.mean([all_rows(dataset.splits[s])["x"].mean() for s in ("train",)])
     assert abs(mean - 33.32) < 0.1
 
 

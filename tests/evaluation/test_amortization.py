@@ -13,7 +13,7 @@ from gen_jax import evaluation, families
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
-from gen_jax.evaluation import Subject, amortization
+from gen_jax.evaluation import Context, Subject, amortization
 
 NUM = 40
 
@@ -46,7 +46,7 @@ def divergence(mean, variance, target, precision):
 def known(coarse):
     """The best Gaussian has the posterior's mean and the variances 1 / diag(precision)."""
     subject, examples, _ = coarse
-    batch = {k: jnp.asarray(v[:NUM]) for k, v in examples.arrays().items()}
+    batch = {k: jnp.asarray(v[:NUM]) for k, v in examples.arrays.items()}
     q = jax.tree.map(np.float64, subject.family.encode(subject.params, subject.extra, batch))
     target, precision = posterior(subject, np.asarray(batch["x"]))
     own = divergence(q.mean, np.exp(q.log_variance), target, precision)
@@ -68,9 +68,9 @@ def test_figures_and_what_they_depend_on(coarse, known):
     subject, examples, _ = coarse
     dataset = Dataset("given", subject.spec, {"test": examples})
     few = settings(importance_samples=64, amortization_steps=30)
-    found = evaluation.evaluate(subject, dataset, "test", ["amortization"], few)
+    found = evaluation.evaluate(Context(subject, dataset, "test", few), ["amortization"])
     gap = found["amortization_gap"]
-    assert gap.spec == (
+    assert gap.to_json("amortization_gap")["spec"] == (
         "amortization_gap[data=test:40, x=real, steps=30, samples_per_step=10, "
         "importance_samples=64]"
     )
@@ -92,4 +92,6 @@ def test_models_that_have_no_such_gap_are_refused(linear):
     plain = families.build("vae", model, DataSpec("real", (6,)))
     with pytest.raises(UserError, match=r"amortization needs .*PlainAutoencoder lacks"):
         dataset = Dataset("given", plain.spec, {"test": examples})
-        amortization.amortization(Subject(plain, plain.spec, {}, {}), dataset, "test", settings())
+        amortization.amortization(
+            Context(Subject(plain, plain.spec, {}, {}), dataset, "test", settings())
+        )

@@ -11,9 +11,10 @@ from sklearn.metrics import roc_auc_score
 
 from gen_jax import config as config_lib
 from gen_jax import evaluation, experiment
-from gen_jax.data.sources import ArrayExamples, Dataset
+from gen_jax.data.examples import ArrayExamples
+from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
-from gen_jax.evaluation import anomaly, likelihood
+from gen_jax.evaluation import Context, anomaly, likelihood
 
 SETTINGS = ConfigDict(
     {"batch_size": 32, "num_examples": 0, "elbo_samples": 100, "importance_samples": 100}
@@ -51,8 +52,11 @@ def test_scores_are_the_terms_of_the_exact_density(linear):
     assert abs((scores["nll"] + exact).mean()) < 0.02
     # No reconstruction is nearer than that of least squares.
     weights, bias = decoder(subject)
-    best = np.linalg.lstsq(weights.T, (examples.x - bias).T, rcond=None)[0].T @ weights + bias
-    closest = -stats.norm(best, SIGMA).logpdf(examples.x).sum(1)
+    best = (
+        np.linalg.lstsq(weights.T, (examples.arrays["x"] - bias).T, rcond=None)[0].T @ weights
+        + bias
+    )
+    closest = -stats.norm(best, SIGMA).logpdf(examples.arrays["x"]).sum(1)
     assert (scores["distortion"] >= closest - 1e-3).all() and (scores["rate"] > 0).all()
 
 
@@ -61,19 +65,21 @@ def test_areas_of_a_model_are_those_of_its_exact_density(linear):
     weights, bias = decoder(subject)
     density = stats.multivariate_normal(bias, weights.T @ weights + SIGMA**2 * np.eye(DIM))
     wide = np.random.default_rng(2).normal(bias, 1.2, (200, DIM)).astype(np.float32)
-    others = ArrayExamples("wide/test", wide, np.full(200, 7))
+    others = ArrayExamples("wide/test", {"x": wide, "label": np.full(200, 7)})
     splits = {"test": examples, "anomalies": others}
     figures = evaluation.evaluate(
-        subject, Dataset("given", subject.spec, splits), "test", ["auroc"], SETTINGS
+        Context(subject, Dataset("given", subject.spec, splits), "test", SETTINGS), ["auroc"]
     )
     wanted, _ = anomaly.area_under_curve(-exact, -density.logpdf(wide))
     figure = figures["auroc/nll"]
     assert 0.6 < wanted < 0.99 and figure.value == pytest.approx(wanted, abs=0.005)
     assert figure.n == 501 and 0 < figure.stderr < 0.05
     what = "data=test:301, x=real, anomalies=wide/test:200, samples=100"
-    assert figure.spec == f"auroc/nll[{what}]"
+    assert figure.to_json("auroc/nll")["spec"] == f"auroc/nll[{what}]"
     assert list(figures) == ["auroc/nll", "auroc/distortion", "auroc/rate"]
-    nll = likelihood.nll(subject, Dataset("given", subject.spec, splits), "test", SETTINGS)["nll"]
+    nll = likelihood.nll(
+        Context(subject, Dataset("given", subject.spec, splits), "test", SETTINGS)
+    )["nll"]
     scores = anomaly.scores(subject, examples, SETTINGS)
     assert scores["nll"].mean() == pytest.approx(nll.value, rel=1e-6)
 
@@ -82,12 +88,14 @@ def test_what_it_needs(linear):
     subject, examples, _ = linear
     dataset = Dataset("given", subject.spec, {"test": examples})
     with pytest.raises(UserError, match=r"name them by --config\.data\.anomalies=DATASET"):
-        anomaly.auroc(subject, dataset, "test", SETTINGS)
+        anomaly.auroc(Context(subject, dataset, "test", SETTINGS))
     network = dataclasses.replace(subject.family.network, num_classes=3)
     given = dataclasses.replace(subject.family, network=network)
     dataset.splits["anomalies"] = examples
     with pytest.raises(UserError, match="given the label, which anomalies lack"):
-        anomaly.auroc(dataclasses.replace(subject, family=given), dataset, "test", SETTINGS)
+        anomaly.auroc(
+            Context(dataclasses.replace(subject, family=given), dataset, "test", SETTINGS)
+        )
 
 
 def test_a_run_without_anomalies_is_refused_before_it_trains(tmp_path):
@@ -107,5 +115,5 @@ def test_a_trained_run_is_asked_for_anomalies(tmp_path):
     experiment.train(config, tmp_path)
     config_lib.override(config, ["--config.data.anomalies=grid"])
     figures = experiment.evaluate(config, tmp_path, ("auroc",))
-    assert "anomalies=grid/test:32" in figures["auroc/nll"].spec
+    assert figures["auroc/nll"].spec["anomalies"] == "grid/test:32"
     assert not experiment.train(config, tmp_path), "the run is the same one, and finished"

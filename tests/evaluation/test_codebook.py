@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from gen_jax import config, evaluation
-from gen_jax.data.sources import ArrayExamples, Dataset
+from gen_jax.data.examples import ArrayExamples
+from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
-from gen_jax.evaluation import Subject
+from gen_jax.evaluation import Context, Subject
 
 SPEC = DataSpec("bytes", (1, 2, 1), levels=8)
 
@@ -26,12 +27,12 @@ class Identity:
 
 
 def evaluate(family, x):
-    examples = ArrayExamples("test", x, np.zeros(len(x), np.int32))
+    examples = ArrayExamples("test", {"x": x, "label": np.zeros(len(x), np.int32)})
     dataset = Dataset("given", SPEC, {"test": examples})
     settings = config.default_config("vqvae").eval
     settings.batch_size = 3  # the last batch is not full
     subject = Subject(family, SPEC, {}, {})
-    return evaluation.evaluate(subject, dataset, "test", ("codebook",), settings)
+    return evaluation.evaluate(Context(subject, dataset, "test", settings), ("codebook",))
 
 
 def test_usage_over_a_split_by_hand():
@@ -40,8 +41,8 @@ def test_usage_over_a_split_by_hand():
     figures = evaluate(Identity(), x)
     assert figures["perplexity"].value == pytest.approx(2**1.5)  # the entropy is 3/2 ln 2
     assert figures["codes_used"].value == 3
-    for name, figure in figures.items():
-        assert figure.spec == f"{name}[data=test:4, codebook=8]"
+    for figure in figures.values():
+        assert figure.spec == {"data": "test:4", "codebook": 8}
         assert (figure.kind, figure.unit, figure.n, figure.stderr) == ("exact", "codes", 4, None)
 
 

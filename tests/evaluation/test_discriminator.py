@@ -2,15 +2,17 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
 from gen_jax import evaluation
-from gen_jax.data.sources import ArrayExamples, Dataset
+from gen_jax.data.examples import ArrayExamples
+from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
-from gen_jax.evaluation import Subject
+from gen_jax.evaluation import Context, Subject
 
 SPEC = DataSpec("real", (2,))
 SETTINGS = ConfigDict({"num_samples": 50})
@@ -21,18 +23,20 @@ class Known:
     """Its logits are the first coordinate, and its samples lie at one place."""
 
     place: float
-    num_classes: int = 0
+    given: tuple = ()
 
     def discriminate(self, params, extra, batch):
         return batch["x"][:, 0]
 
-    def sample(self, params, extra, key, num, condition=None, temperature=1.0):
-        return np.full((num, 2), self.place, np.float32)
+    def sample(self, params, extra, keys, condition, options):
+        return jnp.full((len(keys), 2), self.place)
 
 
 def dataset(train, held_out):
     splits = {
-        name: ArrayExamples(name, np.full((size, 2), x, np.float32), np.zeros(size, np.int32))
+        name: ArrayExamples(
+            name, {"x": np.full((size, 2), x, np.float32), "label": np.zeros(size, np.int32)}
+        )
         for name, size, x in (("train", 200, train), ("validation", 60, held_out))
     }
     return Dataset("given", SPEC, splits)
@@ -45,7 +49,7 @@ def dataset(train, held_out):
 def test_overfitting_is_the_part_of_the_way(train, held_out, fake, expected):
     subject = Subject(Known(fake), SPEC, {}, {})
     found = evaluation.evaluate(
-        subject, dataset(train, held_out), "validation", ["discriminator"], SETTINGS
+        Context(subject, dataset(train, held_out), "validation", SETTINGS), ["discriminator"]
     )
     assert found["overfitting"].value == pytest.approx(expected)
     logits = [found[f"logits_{name}"].value for name in ("train", "held_out", "fake")]
@@ -56,4 +60,6 @@ def test_overfitting_is_the_part_of_the_way(train, held_out, fake, expected):
 def test_a_model_without_a_discriminator_is_refused():
     subject = Subject(object(), SPEC, {}, {})
     with pytest.raises(UserError, match=r"discriminate, which object lacks; .*: GAN"):
-        evaluation.evaluate(subject, dataset(0, 0), "validation", ["discriminator"], SETTINGS)
+        evaluation.evaluate(
+            Context(subject, dataset(0, 0), "validation", SETTINGS), ["discriminator"]
+        )

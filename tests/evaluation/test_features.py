@@ -12,10 +12,12 @@ from ml_collections import ConfigDict
 from safetensors.numpy import save_file
 
 from gen_jax import evaluation
-from gen_jax.data.sources import ArrayExamples, Dataset
+from gen_jax import keys as keys_lib
+from gen_jax.data.examples import ArrayExamples
+from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
-from gen_jax.evaluation import Subject, features, judges
+from gen_jax.evaluation import Context, Subject, features, judges
 from gen_jax.nn.classifier import ConvClassifier
 
 SPEC = DataSpec("bytes", (8, 8, 1), levels=17, num_classes=4, class_names=tuple("abcd"))
@@ -34,21 +36,21 @@ METADATA = {
 class Noise:
     """Uniform noise between a parameter and 16, in model units of `SPEC`."""
 
-    num_classes: int = 4
+    given: tuple = ("label",)
 
-    def sample(self, params, extra, key, num, condition=None, temperature=1.0):
+    def sample(self, params, extra, keys, condition, options):
         low = params["noise"]["low"]
-        return jax.random.uniform(key, (num, 8, 8, 1), minval=low, maxval=16.0)
+        return low + (16.0 - low) * keys_lib.uniform(keys, (8, 8, 1))
 
 
-def subject(low=0.0, num_classes=4) -> Subject:
-    return Subject(Noise(num_classes), SPEC, {"noise": {"low": jnp.float32(low)}}, {})
+def subject(low=0.0, given=("label",)) -> Subject:
+    return Subject(Noise(given), SPEC, {"noise": {"low": jnp.float32(low)}}, {})
 
 
 def split(name: str, size: int, seed: int) -> ArrayExamples:
     rng = np.random.default_rng(seed)
     x = rng.integers(0, 17, (size, 8, 8, 1)).astype(np.uint8)
-    return ArrayExamples(name, x, np.arange(size) % 4)
+    return ArrayExamples(name, {"x": x, "label": np.arange(size) % 4})
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,10 @@ def settings(**changes) -> ConfigDict:
     )
     config.update(changes)
     return config
+
+
+def context(dataset, model=None, **changes) -> Context:
+    return Context(model or subject(), dataset, "test", settings(**changes))
 
 
 def test_a_judge_is_what_was_saved(folder, params):
@@ -164,7 +170,7 @@ def test_inception_is_given_large_coloured_pictures(tmp_path, dataset, monkeypat
     weights = str(tmp_path / "weights.safetensors")
     net = features.load(settings(judge="inception", inception_weights=weights), dataset)
     assert net.name.startswith("inception@") and len(net.name) == 18
-    pictures, _ = features.real_pictures(dataset, "test", 3)
+    pictures, _ = features.real_pictures(context(dataset), "test", 3)
     logits, seen = net(pictures)
     for output, corner in ((logits, pictures[:, 0, 0]), (seen, pictures[:, -1, -1])):
         expected = (corner / np.float32(127.5) - 1) * 2
@@ -174,19 +180,19 @@ def test_inception_is_given_large_coloured_pictures(tmp_path, dataset, monkeypat
 def test_real_pictures_are_the_stored_ones(dataset, monkeypatch):
     monkeypatch.setattr(features, "DRAW_SIZE", 7)
     examples = dataset.splits["test"]
-    pictures, labels = features.real_pictures(dataset, "test")
+    pictures, labels = features.real_pictures(context(dataset), "test")
     assert pictures.dtype == np.uint8 and pictures.max() == 255
-    np.testing.assert_array_equal(pictures, SPEC.stored_to_uint8(examples.x))
-    np.testing.assert_array_equal(labels, examples.label)
-    first, _ = features.real_pictures(dataset, "test", 10)
+    np.testing.assert_array_equal(pictures, SPEC.stored_to_uint8(examples.arrays["x"]))
+    np.testing.assert_array_equal(labels, examples.arrays["label"])
+    first, _ = features.real_pictures(context(dataset), "test", 10)
     np.testing.assert_array_equal(first, pictures[:10])
-    assert len(features.real_pictures(dataset, "test", 1_000)[0]) == 41
+    assert len(features.real_pictures(context(dataset), "test", 1_000)[0]) == 41
 
 
 def test_training_pictures_are_chosen_by_a_fixed_seed(dataset):
-    every = SPEC.stored_to_uint8(dataset.splits["train"].x).reshape(90, -1)
-    some, _ = features.train_pictures(dataset, 30)
-    again, _ = features.train_pictures(dataset, 45)
+    every = SPEC.stored_to_uint8(dataset.splits["train"].arrays["x"]).reshape(90, -1)
+    some, _ = features.train_pictures(context(dataset), 30)
+    again, _ = features.train_pictures(context(dataset), 45)
     np.testing.assert_array_equal(some, again[:30])
     rows = [int((every == picture.reshape(-1)).all(1).argmax()) for picture in again]
     assert len(set(rows)) == 45 and rows != sorted(rows)
@@ -203,63 +209,75 @@ def count_calls(monkeypatch, kind, method):
     return calls
 
 
-def test_samples_are_drawn_in_batches_with_the_labels_of_training_examples(monkeypatch, dataset):
+def test_samples_are_drawn_in_blocks_with_the_labels_of_training_examples(monkeypatch, dataset):
     monkeypatch.setattr(features, "DRAW_SIZE", 20)
     calls = count_calls(monkeypatch, Subject, "sample")
     model = subject()
-    pictures, labels = features.sample_pictures(model, dataset, 50, seed=3)
+    pictures, labels = features.sample_pictures(context(dataset, model), 50)
     assert pictures.shape == (50, 8, 8, 1) and pictures.dtype == np.uint8
-    np.testing.assert_array_equal(labels, features.train_pictures(dataset, 50)[1])
-    assert [args[0] for args, _ in calls] == [17] * 3
-    assert [kwargs["seed"] for _, kwargs in calls] == [3_000, 3_001, 3_002]
+    np.testing.assert_array_equal(labels, features.train_pictures(context(dataset), 50)[1])
+    assert [args[0] for args, _ in calls] == [20, 20, 10]
+    assert [kwargs["seed"] for _, kwargs in calls] == [0, 1, 2]
     assert len(np.unique(pictures.reshape(50, -1), axis=0)) == 50
-    third = model.sample(16, labels[34:], seed=3_002)
-    np.testing.assert_array_equal(pictures[34:], SPEC.to_uint8(third))
+    third = model.sample(10, {"label": labels[40:]}, seed=2)
+    np.testing.assert_array_equal(pictures[40:], SPEC.to_uint8(third))
+    # Number n is the same whatever their number.
+    fewer, _ = features.sample_pictures(context(dataset, model), 33)
+    np.testing.assert_array_equal(fewer, pictures[:33])
 
 
 def test_classes_are_as_frequent_among_the_samples_as_in_training_data():
     label = np.repeat(np.arange(4), [60, 30, 10, 0])
-    train = ArrayExamples("train", np.zeros((100, 8, 8, 1), np.uint8), label)
-    rare = Dataset("rare", SPEC, {"train": train})
-    labels = features.sample_labels(subject(), rare, 1_000)
+    train = ArrayExamples("train", {"x": np.zeros((100, 8, 8, 1), np.uint8), "label": label})
+    rare = context(Dataset("rare", SPEC, {"train": train}))
+    labels = features.sample_condition(rare, 1_000)["label"]
     np.testing.assert_array_equal(np.bincount(labels, minlength=4), [600, 300, 100, 0])
-    few = features.sample_labels(subject(), rare, 50)
+    few = features.sample_condition(rare, 50)["label"]
     np.testing.assert_array_equal(few, labels[:50])
     assert len(set(few[:10])) > 1  # stored class by class, asked for in a random order
 
 
+def test_a_model_is_given_what_it_is_conditioned_on(dataset):
+    """Not the label alone: here a picture, in model units."""
+    source = DataSpec("real", (3,))
+    spec = dataclasses.replace(SPEC, given={"source": source})
+    arrays = dataset.splits["train"].arrays
+    rows = np.random.default_rng(0).normal(size=(90, 3)).astype(np.float32)
+    train = ArrayExamples("train", {**arrays, "source": rows})
+    given = Dataset("paired", spec, {"train": train})
+    condition = features.sample_condition(context(given, subject(given=("source",))), 20)
+    assert list(condition) == ["source"]
+    np.testing.assert_array_equal(condition["source"], rows[features.choose(90, 20)])
+
+
 def test_samples_of_a_model_without_classes_have_no_labels(dataset):
-    _, labels = features.sample_pictures(subject(num_classes=0), dataset, 5)
+    _, labels = features.sample_pictures(context(dataset, subject(given=())), 5)
     assert labels is None
     with pytest.raises(UserError, match="num_samples=1 must be at least 2"):
-        features.sample_pictures(subject(), dataset, 1)
+        features.sample_pictures(context(dataset), 1)
 
 
-def test_the_metrics_of_one_model_share_samples_and_features(folder, dataset, monkeypatch):
+def test_the_metrics_of_one_context_share_samples_and_features(folder, dataset, monkeypatch):
     drawn = count_calls(monkeypatch, Subject, "sample")
     scored = count_calls(monkeypatch, features.FeatureNet, "__call__")
-    model = subject()
-    sets = features.compare(model, dataset, "test", settings())
+    first = context(dataset)
+    sets = features.compare(first)
     assert sets.real.features.shape == (41, 16) and sets.floor.features.shape == (45, 16)
     assert sets.fake.logits.shape == (50, 4) and sets.net.name.startswith("tiny-cnn@")
-    again = features.compare(dataclasses.replace(model), dataset, "test", settings())
-    assert again.fake is sets.fake and again.real is sets.real
+    assert features.compare(first) is sets
     assert (len(drawn), len(scored)) == (1, 3)
-    # Other parameters: new samples, the same real pictures.
-    other = features.compare(subject(low=8.0), dataset, "test", settings())
+    # Another model of the same data: new samples, the same real pictures.
+    second = dataclasses.replace(context(dataset, subject(8.0)), known_of_data=first.known_of_data)
+    other = features.compare(second)
     assert (len(drawn), len(scored)) == (2, 4) and other.real is sets.real
     assert abs(other.fake.features - sets.fake.features).max() > 0
-    # Parameters that were changed where they lie, in the same tree.
-    model.params["noise"]["low"] = jnp.float32(12.0)
-    changed = features.compare(model, dataset, "test", settings())
-    assert abs(changed.fake.features - sets.fake.features).max() > 0
     # Other settings, each of which matters.
-    assert len(features.compare(model, dataset, "test", settings(num_examples=9)).real.labels) == 9
-    fewer = features.compare(model, dataset, "test", settings(num_samples=20))
+    assert len(features.compare(context(dataset, num_examples=9)).real.labels) == 9
+    fewer = features.compare(context(dataset, num_samples=20))
     assert len(fewer.fake.logits) == 20 and len(fewer.floor.logits) == 20
     path = folder / "second.safetensors"
     judges.save(path, jax.tree.map(lambda x: x * 2, judges.load("tiny").params), METADATA)
-    second = features.compare(model, dataset, "test", settings(judge=str(path)))
+    second = features.compare(context(dataset, judge=str(path)))
     assert abs(second.real.features - sets.real.features).max() > 0
 
 

@@ -9,11 +9,13 @@ from ml_collections import ConfigDict
 
 from gen_jax import families
 from gen_jax import keys as keys_lib
-from gen_jax.data.sources import ArrayExamples, Dataset
+from gen_jax.data.examples import ArrayExamples
+from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Subject, fitted_prior
-from gen_jax.families.base import Autoencoder, Discriminative, Posterior, Sampler
+from gen_jax.families.base import Autoencoder, Discriminative, Sampler
+from gen_jax.likelihoods import DiagonalGaussian
 
 RNG = np.random.default_rng(0)
 DIMS = 5
@@ -28,18 +30,18 @@ class Identity:
 
     noise: float = 0.0
     latent_dim: int = DIMS
-    num_classes: int = 0
+    given: tuple = ()
 
     def encode(self, params, extra, batch):
         mean = batch["x"]
-        return Posterior(mean, jnp.full_like(mean, 2 * np.log(self.noise or 0.0 + 1e-30)))
+        return DiagonalGaussian(mean, jnp.full_like(mean, 2 * np.log(self.noise or 0.0 + 1e-30)))
 
     def sample_posterior(self, params, extra, batch, keys):
         noise = keys_lib.normal(keys, (DIMS,))
         return batch["x"] + self.noise * noise
 
-    def decode(self, params, extra, z, label=None):
-        return z if label is None else z + label[:, None]
+    def decode(self, params, extra, z, condition):
+        return z + condition["label"][:, None]
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +50,25 @@ def planted():
     plane = RNG.multivariate_normal([0, 0], COVARIANCE, 4_000) + CENTERS[which.astype(int)]
     basis = np.linalg.qr(RNG.normal(size=(DIMS, 2)))[0].T
     x = np.float32(plane @ basis + 10)
-    examples = ArrayExamples("train", x, np.zeros(len(x), np.int32))
+    examples = ArrayExamples("train", {"x": x, "label": np.zeros(len(x), np.int32)})
     return Dataset("planted", DataSpec("real", (DIMS,)), {"train": examples}), basis
 
 
+def labelled(num, label=0):
+    return {"label": np.full(num, label, np.int32)}
+
+
+SAMPLING = {"temperature": 1.0}
+
+
 def fit(dataset, family):
-    return fitted_prior.fit(Subject(family, dataset.spec, {}, {}), dataset, SETTINGS)
+    return fitted_prior.fit(Subject(family, dataset.spec, {}, {}, SAMPLING), dataset, SETTINGS)
 
 
 def test_samples_have_the_moments_of_the_data(planted):
     dataset, basis = planted
     subject = fit(dataset, Identity())
-    x = subject.sample(20_000, np.zeros(20_000, np.int32))
+    x = subject.sample(20_000, labelled(20_000))
     plane = (x - 10) @ basis.T
     np.testing.assert_allclose(x, plane @ basis + 10, atol=0.2)
     second = plane[:, 0] > 0
@@ -67,24 +76,24 @@ def test_samples_have_the_moments_of_the_data(planted):
     for chosen, center in ((~second, CENTERS[0]), (second, CENTERS[1])):
         np.testing.assert_allclose(plane[chosen].mean(0), center, atol=0.15)
         np.testing.assert_allclose(np.cov(plane[chosen].T), COVARIANCE, atol=0.15)
-    again = subject.sample(5, np.zeros(5, np.int32))
-    np.testing.assert_array_equal(again, fit(dataset, Identity()).sample(5, np.zeros(5, np.int32)))
-    cold = subject.sample(50, np.zeros(50, np.int32), temperature=0.0)
+    again = subject.sample(5, labelled(5))
+    np.testing.assert_array_equal(again, fit(dataset, Identity()).sample(5, labelled(5)))
+    cold = subject.sample(50, labelled(50), options={"temperature": 0.0})
     assert len(np.unique(cold.round(3), axis=0)) == 2
 
 
 def test_it_is_fitted_to_draws_of_the_posterior(planted):
     dataset, basis = planted
-    x = fit(dataset, Identity(noise=2.0)).sample(20_000, np.zeros(20_000, np.int32))
+    x = fit(dataset, Identity(noise=2.0)).sample(20_000, labelled(20_000))
     null = np.linalg.svd(basis)[2][2:]
     np.testing.assert_allclose((x @ null.T).std(0), 2, rtol=0.05)
 
 
 def test_the_label_reaches_the_decoder_and_all_else_is_the_models_own(planted):
     subject = fit(planted[0], Identity())
-    zero, one = (subject.sample(3, np.full(3, label)) for label in (0, 1))
+    zero, one = (subject.sample(3, labelled(3, label)) for label in (0, 1))
     np.testing.assert_allclose(one, zero + 1, rtol=1e-5)
-    assert subject.family.latent_dim == DIMS and subject.family.num_classes == 0
+    assert subject.family.latent_dim == DIMS and subject.given == ()
     x = jnp.ones((2, DIMS))
     np.testing.assert_array_equal(subject.encode({"x": x, "label": None}).mean, x)
 
@@ -101,20 +110,23 @@ def test_each_label_has_a_mixture_of_its_own(planted):
     x = examples.gather(np.arange(len(examples)))["x"]
     away = np.float32(100 + RNG.normal(size=(3, DIMS)))
     label = np.repeat([0, 1], [len(x), 3]).astype(np.int32)
-    both = ArrayExamples("train", np.concatenate([x, away]), label)
+    both = ArrayExamples("train", {"x": np.concatenate([x, away]), "label": label})
     dataset = Dataset("planted", planted[0].spec, {"train": both})
     settings = ConfigDict({**SETTINGS, "fitted_components": 5})
-    subject = fitted_prior.fit(
-        Subject(Identity(num_classes=2), dataset.spec, {}, {}), dataset, settings
-    )
+    by_label = Identity(given=("label",))
+
+    def with_classes(num):
+        spec = dataclasses.replace(dataset.spec, num_classes=num)
+        return Subject(by_label, spec, {}, {}, SAMPLING)
+
+    subject = fitted_prior.fit(with_classes(2), dataset, settings)
     # `decode` adds the label.
-    zero, one = (subject.sample(500, np.full(500, label)) - label for label in (0, 1))
+    zero, one = (subject.sample(500, labelled(500, label)) - label for label in (0, 1))
     np.testing.assert_allclose(zero.mean(0), x.mean(0), atol=0.6)
     assert zero.max() < 50 and np.isfinite(one).all()
     np.testing.assert_allclose(one.mean(0), away.mean(0), atol=0.5)
-    three = fitted_prior.FittedPrior(Identity(num_classes=3))
     with pytest.raises(UserError, match="of the label 2 there are 0 examples"):
-        fitted_prior.fit(Subject(three.family, dataset.spec, {}, {}), dataset, settings)
+        fitted_prior.fit(with_classes(3), dataset, settings)
 
 
 def test_a_model_without_latents_is_refused(planted):

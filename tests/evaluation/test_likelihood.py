@@ -11,10 +11,11 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from gen_jax import evaluation, keys
-from gen_jax.data.sources import ArrayExamples, Dataset
+from gen_jax.data.examples import ArrayExamples
+from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
-from gen_jax.evaluation import Subject, likelihood
+from gen_jax.evaluation import Context, Subject, likelihood
 from gen_jax.families.base import LogWeights
 
 
@@ -28,7 +29,7 @@ def settings(**changes) -> ConfigDict:
 
 def evaluate(subject, examples, *names):
     dataset = Dataset("given", subject.spec, {"test": examples})
-    return evaluation.evaluate(subject, dataset, "test", names, settings())
+    return evaluation.evaluate(Context(subject, dataset, "test", settings()), names)
 
 
 def test_bounds_rise_to_the_exact_likelihood(linear):
@@ -60,14 +61,14 @@ def test_importance_weights_are_unbiased(linear):
 def test_rate_and_distortion_are_the_closed_forms(linear):
     subject, examples, _ = linear
     terms = likelihood.importance_terms(subject, examples, settings(), 2_000)
-    batch = {k: jnp.asarray(v) for k, v in examples.arrays().items()}
+    batch = {k: jnp.asarray(v) for k, v in examples.arrays.items()}
     mean, log_variance = map(
         np.asarray, subject.family.encode(subject.params, subject.extra, batch)
     )
     variance = np.exp(log_variance)
     rate = 0.5 * (mean**2 + variance - log_variance - 1).sum(-1)
     weights, bias = decoder(subject)
-    residual = examples.arrays()["x"] - mean @ weights - bias
+    residual = examples.arrays["x"] - mean @ weights - bias
     spread = (variance @ weights**2).sum(-1)
     distortion = 0.5 * ((residual**2).sum(-1) + spread) / SIGMA**2 + 0.5 * DIM * np.log(
         2 * np.pi * SIGMA**2
@@ -117,7 +118,9 @@ class TwoLayers:
 
 
 def test_rate_of_each_layer():
-    examples = ArrayExamples("test", np.zeros((9, 5), np.float32), np.zeros(9, np.int32))
+    examples = ArrayExamples(
+        "test", {"x": np.zeros((9, 5), np.float32), "label": np.zeros(9, np.int32)}
+    )
     subject = Subject(TwoLayers(), DataSpec("real", (5,)), {}, {})
     figures = {name: m.value for name, m in evaluate(subject, examples, "elbo").items()}
     expected = {"rate": 3.5, "rate/layer_1": 1, "rate/layer_2": 2.5, "distortion": 4, "elbo": -7.5}
@@ -138,7 +141,7 @@ class Uniform:
 def test_bits_per_dim_of_a_known_density(levels):
     spec = DataSpec("real", (5,), levels=levels)
     x = np.random.default_rng(0).integers(0, levels, (9, 5)).astype(np.uint8)
-    examples = ArrayExamples("test", x, np.zeros(9, np.int32))
+    examples = ArrayExamples("test", {"x": x, "label": np.zeros(9, np.int32)})
     figures = evaluate(Subject(Uniform(), spec, {}, {}), examples, "nll")
     # P(integers) = (1 / 2 / levels)^D.
     np.testing.assert_allclose(figures["bits_per_dim"].value, 1 + np.log2(levels), rtol=1e-5)
@@ -148,7 +151,7 @@ def test_bits_per_dim_of_a_known_density(levels):
 
 def test_standard_error_is_over_examples():
     values = np.random.default_rng(0).normal(size=400) * 3
-    metric = evaluation.Metric.mean(values, "nats", "exact", "x")
+    metric = evaluation.Metric.mean(values, "nats", "exact", {})
     assert metric.stderr == pytest.approx(stats.sem(values))
     assert metric.value == pytest.approx(values.mean())
 
@@ -168,7 +171,11 @@ def test_active_units_counts_latents_that_move(linear):
 def test_what_a_family_lacks_is_refused_with_who_has_it(linear):
     _, examples, _ = linear
     lacking = Subject(Uniform(), DataSpec("real", (DIM,)), {}, {})
-    with pytest.raises(UserError, match=r"encode.* Uniform lacks; .*VAE, .*PlainAutoencoder"):
+    with pytest.raises(
+        UserError, match=r"active_units needs .*encode.* Uniform lacks; .*VAE, .*PlainAutoencoder"
+    ):
         evaluate(lacking, examples, "active_units")
-    with pytest.raises(UserError, match=r"unknown metric 'fidd'; valid are: elbo, nll"):
+    with pytest.raises(
+        UserError, match=r"unknown metric 'fidd'; valid are: accuracy, active_units"
+    ):
         evaluate(lacking, examples, "fidd")

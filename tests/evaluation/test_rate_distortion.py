@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from gen_jax import evaluation
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
-from gen_jax.evaluation import ais, rate_distortion
+from gen_jax.evaluation import Context, ais, rate_distortion
 from gen_jax.evaluation.rate_distortion import BETAS
 
 NUM = 60
@@ -40,7 +40,7 @@ def exact_points(subject, x):
 @pytest.fixture(scope="module")
 def exact(linear):
     subject, examples, _ = linear
-    return exact_points(subject, examples.arrays()["x"][:NUM])
+    return exact_points(subject, examples.arrays["x"][:NUM])
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_figures_are_the_means(linear, found):
     subject, examples, _ = linear
     dataset = Dataset("given", subject.spec, {"test": examples})
     settings = ConfigDict({"batch_size": 25, "num_examples": NUM, "ais_steps": 8})
-    figures = evaluation.evaluate(subject, dataset, "test", ["rate_distortion"], settings)
+    figures = evaluation.evaluate(Context(subject, dataset, "test", settings), ["rate_distortion"])
     assert len(figures) == 2 * len(BETAS)
     for column, beta in enumerate(BETAS):
         for name, values, kind in zip(
@@ -109,7 +109,8 @@ def test_figures_are_the_means(linear, found):
             metric = figures[f"{name}@beta={beta:g}"]
             assert metric.value == pytest.approx(values[:, column].mean(), rel=1e-5)
             assert (metric.unit, metric.kind, metric.n) == ("nats", kind, NUM)
-            assert metric.spec == f"{name}@beta={beta:g}[data=test:60, x=real, steps=8, chains=4]"
+            what = {"data": "test:60", "x": "real", "steps": 8, "chains": 4}
+            assert metric.spec == what
 
 
 def test_the_volume_of_dequantised_data_is_part_of_the_distortion(linear, found, monkeypatch):

@@ -4,6 +4,7 @@ from drills import SMALL
 
 from gen_jax import config as config_lib
 from gen_jax import experiment
+from gen_jax.data import sources
 
 
 @pytest.fixture(scope="session")
@@ -11,6 +12,12 @@ def small():
     """The config of `drills.SMALL`."""
     path = str(cli.ROOT / SMALL[0].removeprefix("--config="))
     return config_lib.override(config_lib.load_file(path), SMALL[1:])
+
+
+@pytest.fixture(scope="session")
+def dataset(small):
+    """Its data."""
+    return sources.load(small.data)
 
 
 @pytest.fixture(scope="session")

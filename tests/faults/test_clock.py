@@ -8,9 +8,11 @@ import time
 import cli
 import pytest
 
-from gen_jax import experiment, signals, trackers
-from gen_jax.checkpoints import Checkpoints
-from gen_jax.logs import read_metrics
+from gen_jax import experiment
+from gen_jax.training import signals
+from gen_jax.training.checkpoints import Checkpoints
+from gen_jax.workdir import trackers
+from gen_jax.workdir.logs import read_metrics, training_seconds
 
 HOUR = 3600
 
@@ -36,7 +38,7 @@ def test_it_jumps(small, whole, tmp_path, monkeypatch, hours):
     assert Checkpoints(tmp_path / "checkpoints").steps() == [40, 20]
     rates = [r["examples_per_second"] for r in read_metrics(tmp_path) if "loss/vae" in r]
     assert len(rates) == 4 and all(0 < rate < math.inf for rate in rates)
-    assert 0 < experiment.training_seconds(small, tmp_path) < 600
+    assert 0 < training_seconds(small.batch_size, tmp_path) < 600
     assert len(list((tmp_path / "tensorboard").iterdir())) == 2
 
 

@@ -15,7 +15,9 @@ import jax
 import pytest
 from drills import SMALL
 
-from gen_jax import checkpoints, files, logs, trackers
+from gen_jax import files
+from gen_jax.training import checkpoints
+from gen_jax.workdir import logs, trackers
 
 LINE = r"error: .*(No space left on device|File too large).*--workdir"
 

@@ -10,9 +10,11 @@ import cli
 import pytest
 
 from gen_jax import config as config_lib
-from gen_jax import experiment, signals
-from gen_jax.checkpoints import Checkpoints
-from gen_jax.logs import read_metrics
+from gen_jax import experiment
+from gen_jax.training import signals
+from gen_jax.training.checkpoints import Checkpoints
+from gen_jax.training.window import Window
+from gen_jax.workdir.logs import read_metrics
 
 STEPS = ("--config.steps=100", "--config.log_every=10", "--config.checkpoint_every=20")
 LONG = (*cli.TINY, "--config.log_every=10", "--config.checkpoint_every=20")
@@ -184,7 +186,7 @@ def test_the_host_is_one_dispatch_ahead_and_no_more():
             self.waited = True
             return self
 
-    window, metrics = experiment._Window(0, 1), [Metric() for _ in range(3)]
+    window, metrics = Window(0, 1), [Metric() for _ in range(3)]
     for count, metric in enumerate(metrics, 1):
         window.add({"loss/vae": metric})
         assert [m.waited for m in metrics[:count]] == [True] * (count - 1) + [False]

@@ -21,13 +21,13 @@ from PIL import Image
 
 from gen_jax import config as config_lib
 from gen_jax import experiment
-from gen_jax.checkpoints import Checkpoints
-from gen_jax.data import idx, images
+from gen_jax.data.readers import idx, images
 from gen_jax.errors import UserError
-from gen_jax.logs import read_metrics
 from gen_jax.report import html
-from gen_jax.state import State
-from gen_jax.workdir import read_config
+from gen_jax.training.checkpoints import Checkpoints
+from gen_jax.training.state import State
+from gen_jax.workdir.claim import read_config
+from gen_jax.workdir.logs import read_metrics
 
 
 def damages(data: bytes) -> st.SearchStrategy[bytes]:

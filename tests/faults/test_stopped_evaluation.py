@@ -10,7 +10,8 @@ import sys
 import cli
 import pytest
 
-from gen_jax import evaluation, experiment, signals
+from gen_jax import evaluation, experiment
+from gen_jax.training import signals
 
 # `launch.py evaluate` of the workdir argv[1], which is sent SIGTERM when argv[2] happens.
 EVALUATE = """

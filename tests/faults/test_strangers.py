@@ -23,12 +23,13 @@ from ml_collections import ConfigDict
 from PIL import EpsImagePlugin, Image
 
 from gen_jax import commands, experiment, files
-from gen_jax.checkpoints import Checkpoints
-from gen_jax.data import catalogue, idx, images
+from gen_jax.data.readers import idx, images
+from gen_jax.data.readers import tfds as catalogue
 from gen_jax.errors import UserError
 from gen_jax.report import html
-from gen_jax.state import State
-from gen_jax.workdir import read_config
+from gen_jax.training.checkpoints import Checkpoints
+from gen_jax.training.state import State
+from gen_jax.workdir.claim import read_config
 
 SOURCES = [cli.ROOT / "launch.py", *(cli.ROOT / "gen_jax").rglob("*.py")]
 SOURCES += [*(cli.ROOT / "benchmarks").rglob("*.py")]
@@ -40,7 +41,8 @@ _FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 # What may be imported by a name in a variable, and from where that name comes.
 _IMPORTS_BY_NAME = {
     "gen_jax/config.py": "exec_module",  # the file of --config, which the user names
-    "gen_jax/families/__init__.py": "import_module",  # one of families.NAMES
+    "gen_jax/families/__init__.py": "import_module",  # a folder of its own
+    "gen_jax/evaluation/__init__.py": "import_module",  # a module of its own
     "benchmarks/work.py": "import_module",  # one of its own, which the user names
 }
 

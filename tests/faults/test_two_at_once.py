@@ -10,13 +10,13 @@ import time
 import cli
 import pytest
 
-from gen_jax import workdir as workdir_lib
 from gen_jax.errors import UserError
+from gen_jax.workdir import claim as workdir_lib
 
 LONG = (*cli.TINY, "--config.steps=20000", "--config.log_every=10", "--config.eval_every=5000")
 
 
-def test_two_starts_at_the_same_instant(tmp_path, monkeypatch):
+def test_two_starts_at_the_same_instant(dataset, tmp_path, monkeypatch):
     workdir = tmp_path / "run"
     outputs = [tmp_path / "first.txt", tmp_path / "second.txt"]
     both = [cli.start("train", *LONG, f"--workdir={workdir}", output=path) for path in outputs]
@@ -41,10 +41,10 @@ def test_two_starts_at_the_same_instant(tmp_path, monkeypatch):
         assert winner.poll() is None
         config = workdir_lib.read_config(workdir)
         with pytest.raises(UserError, match=f"process {winner.pid} on "):
-            workdir_lib.claim(config, workdir).__enter__()
+            workdir_lib.claim(config, workdir, dataset).__enter__()
         cli.kill(winner)
         # The kernel has let go of it.
-        with workdir_lib.claim(config, workdir):
+        with workdir_lib.claim(config, workdir, dataset):
             assert (workdir / "lock").read_text() == f"{os.getpid()} {socket.gethostname()}"
         assert (workdir / "lock").read_text() == ""
     finally:
@@ -52,14 +52,14 @@ def test_two_starts_at_the_same_instant(tmp_path, monkeypatch):
             process.kill()
 
 
-def test_of_many_claims_at_once_one_is_granted(small, tmp_path):
+def test_of_many_claims_at_once_one_is_granted(small, dataset, tmp_path):
     for attempt in range(5):
         granted, refused, barrier = [], [], threading.Barrier(8)
 
         def claim(workdir, granted=granted, refused=refused, barrier=barrier):
             barrier.wait()
             try:
-                with workdir_lib.claim(small, workdir):
+                with workdir_lib.claim(small, workdir, dataset):
                     granted.append(workdir_lib.read_config(workdir))
                     barrier.wait()
             except UserError as error:
@@ -76,8 +76,8 @@ def test_of_many_claims_at_once_one_is_granted(small, tmp_path):
         assert all(line.startswith(f"process {os.getpid()} on ") for line in refused)
 
 
-def test_a_program_that_it_started_does_not_keep_the_lock(small, tmp_path):
-    with workdir_lib.claim(small, tmp_path):
+def test_a_program_that_it_started_does_not_keep_the_lock(small, dataset, tmp_path):
+    with workdir_lib.claim(small, tmp_path, dataset):
         # What is open here and may be inherited is open there.
         child = subprocess.Popen(
             [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False
@@ -88,11 +88,11 @@ def test_a_program_that_it_started_does_not_keep_the_lock(small, tmp_path):
     child.communicate(b"\n")
 
 
-def test_a_lock_that_is_a_link_is_not_followed(small, tmp_path):
+def test_a_lock_that_is_a_link_is_not_followed(small, dataset, tmp_path):
     precious = tmp_path / "precious"
     precious.write_text("kept")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "lock").symlink_to(precious)
     with pytest.raises(OSError, match="symbolic links"):
-        workdir_lib.claim(small, tmp_path / "run").__enter__()
+        workdir_lib.claim(small, tmp_path / "run", dataset).__enter__()
     assert precious.read_text() == "kept"

@@ -4,9 +4,10 @@ import re
 import pytest
 
 from gen_jax import config as config_lib
-from gen_jax import experiment
 from gen_jax.errors import UserError
+from gen_jax.families.alarms import Alarm
 from gen_jax.report import html
+from gen_jax.workdir import logs
 
 
 @pytest.fixture
@@ -34,17 +35,29 @@ def test_it_needs_nothing_else(workdir):
 def test_no_run(tmp_path):
     with pytest.raises(UserError, match="no run in"):
         html.write_report(tmp_path)
-    assert experiment.read_metrics(tmp_path) == []
+    assert logs.read_metrics(tmp_path) == []
 
 
 def test_alarms_of_several_replicas_are_all_there(workdir):
-    rows = [
-        {"step": 1, "loss/vae": 2.0},
-        {"step": 1, "alarms": ["replica 0: collapse: old", "replica 0: overfitting: b"]},
-        {"step": 2, "alarms": ["replica 0: collapse: new", "replica 1, 2: collapse: c"]},
-    ]
-    (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    writer = logs.MetricsWriter(workdir, 0)
+    writer.write(1, {"loss/vae": 2.0})
+    for step, found in (
+        (1, [Alarm("collapse", "old", "try", ("0",)), Alarm("overfitting", "b", "try", ("0",))]),
+        (2, [Alarm("collapse", "new", "try", ("0",)), Alarm("collapse", "c", "", ("1", "2"))]),
+    ):
+        writer.alarms(step, found)
+    writer.close()
     text = html.write_report(workdir).read_text()
-    for line in ("step 2: replica 0: collapse: new", "step 1: replica 0: overfitting: b"):
+    for line in (
+        "step 2: replica 0: collapse: new; try<",
+        "step 1: replica 0: overfitting: b; try<",
+        "step 2: replica 1, 2: collapse: c<",
+    ):
         assert line in text
-    assert "step 2: replica 1, 2: collapse: c" in text and "collapse: old" not in text
+    assert "collapse: old" not in text
+
+
+def test_alarms_of_an_older_version_are_lines(workdir):
+    rows = [{"step": 1, "loss/vae": 2.0}, {"step": 1, "alarms": ["replica 0: collapse: a; try b"]}]
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "step 1: replica 0: collapse: a; try b<" in html.write_report(workdir).read_text()

@@ -5,9 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from gen_jax import pictures
 from gen_jax.errors import UserError
-from gen_jax.report import rate_distortion
+from gen_jax.report import charts, rate_distortion
 
 CURVE = {"rate@beta=2": 30, "distortion@beta=2": 60, "rate@beta=0.1": 5, "distortion@beta=0.1": 90}
 POINT = {"elbo": -88, "rate": 22, "distortion": 66}
@@ -28,7 +27,7 @@ def workdir(tmp_path):
 def test_what_is_drawn_is_what_was_measured(workdir, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        pictures, "rate_distortion", lambda runs, title: drawn.update(runs=runs, title=title)
+        charts, "rate_distortion", lambda runs, title: drawn.update(runs=runs, title=title)
     )
     rate_distortion.picture([workdir("a", **CURVE, **POINT), workdir("b/c", **POINT)])
     assert drawn["title"] == "mnist, test split" and list(drawn["runs"]) == ["a", "c"]
@@ -62,7 +61,7 @@ def test_runs_of_other_units_are_not_compared(workdir):
     runs = [workdir("bits", **POINT), workdir("bytes", **POINT)]
     for run, x in zip(runs, ("binary", "bytes:256"), strict=True):
         result = json.loads((run / "evaluation.json").read_text())
-        result["metrics"]["rate"]["spec"] = f"rate[data=test:10000, x={x}, samples=10]"
+        result["metrics"]["rate"]["details"] = {"data": "test:10000", "x": x}
         (run / "evaluation.json").write_text(json.dumps(result))
     with pytest.raises(UserError, match="bytes: mnist, test split, bytes:256"):
         rate_distortion.picture(runs)

@@ -6,8 +6,8 @@ import jax
 import optax
 
 from gen_jax import keys as keys_lib
-from gen_jax.data.spec import DataSpec
-from gen_jax.families.base import Batch, Extra, Params
+from gen_jax.data.spec import Batch, DataSpec
+from gen_jax.families.base import Extra, Params
 from gen_jax.nn.augment import augment
 from gen_jax.nn.classifier import ConvClassifier
 

@@ -1,41 +1,114 @@
 """Generative adversarial networks (Goodfellow et al. 2014, arXiv 1406.2661)."""
 
+from collections.abc import Mapping
+
 from ml_collections import ConfigDict
 
 from gen_jax.data.spec import DataSpec
-from gen_jax.errors import UserError
-from gen_jax.families.base import check_sizes
+from gen_jax.families import alarms, requirements
+from gen_jax.families.alarms import Alarm, Rule
+from gen_jax.families.base import TEMPERATURE, FamilyDefinition
+from gen_jax.families.gan import networks
 from gen_jax.families.gan.family import GAN
 from gen_jax.families.gan.losses import LOSSES
-from gen_jax.families.gan.networks import NETWORKS, Discriminator, Generator
+from gen_jax.families.gan.networks import Discriminator, Generator
 from gen_jax.families.gan.penalties import PENALTIES
+from gen_jax.families.requirements import IMAGES, Requirement, Values, only, other_than
 from gen_jax.nn.augment import AUGMENTATIONS
+from gen_jax.settings import Setting
 
-FAMILIES = (GAN,)
+SETTINGS = {
+    "network": Setting("dcgan", "of both players", choices=tuple(networks.NETWORKS)),
+    "generator_widths": Setting((64, 128, 256), "from the image inwards", minimum=1),
+    "discriminator_widths": Setting((64, 128, 256), "from the image inwards", minimum=1),
+    "generator_norm": Setting("none", "of the generator's layers", choices=("none", "batch")),
+    "spectral_norm": Setting(False, "of the discriminator's layers"),
+    "latent_dim": Setting(64, "dimensions of z", minimum=1),
+    "loss": Setting("relativistic", "of both players", choices=tuple(LOSSES)),
+    "penalty": Setting("r1_r2", "of the discriminator's gradient", choices=tuple(PENALTIES)),
+    "penalty_weight": Setting(
+        (1.0, 1.0), "at the start, and after burn_in_steps along a cosine", per_replica=True
+    ),
+    "augment_probability": Setting(
+        (1.0, 1.0), "at the start, and after burn_in_steps along a cosine"
+    ),
+    "burn_in_steps": Setting(0, "how long these two change"),
+    "augmentations": Setting(
+        (), "of all that the discriminator sees", choices=tuple(AUGMENTATIONS), element=""
+    ),
+    "pack": Setting(1, "examples that the discriminator sees side by side", minimum=1),
+    "generator_condition": Setting(
+        "none",
+        "on the label: it joins z (concat) or sets scales and offsets (norm)",
+        choices=networks.GENERATOR_CONDITIONS,
+    ),
+    "discriminator_condition": Setting(
+        "none",
+        "on the label: it joins x (concat), its embedding meets the features (projection), or a "
+        "second output classifies (auxiliary)",
+        choices=networks.DISCRIMINATOR_CONDITIONS,
+    ),
+    "simultaneous": Setting(False, "both players in one turn, on one minibatch"),
+    "discriminator_updates": Setting(1, "turns within a step", minimum=1, maximum=1_000),
+    "generator_updates": Setting(1, "turns within a step", minimum=1, maximum=1_000),
+}
+
+_GRADIENTS = Values("data with gradients", lambda spec: spec.kind in ("bytes", "real"), None)
+_PAIR = Values(" with two numbers", lambda value: len(value) == 2, (1.0, 1.0))
+_ENDS = "it is a pair: at the start, and after the burn-in"
+
+REQUIREMENTS = (
+    Requirement(
+        {},
+        {"data": _GRADIENTS},
+        "the generator learns from the discriminator's gradient in x",
+        "use --config.data.preprocess=bytes or uniform_dequantization",
+    ),
+    *networks.REQUIREMENTS,
+    Requirement(
+        {"augmentations": other_than(())},
+        {"data": IMAGES},
+        "augmentations are of images",
+        "use --config.model.augmentations='()'",
+    ),
+    Requirement({"simultaneous": only(True)}, {"generator_updates": only(1)}, "it is one turn"),
+    Requirement({"simultaneous": only(True)}, {"discriminator_updates": only(1)}, "it is one turn"),
+    Requirement({}, {"penalty_weight": _PAIR}, _ENDS),
+    Requirement({}, {"augment_probability": _PAIR}, _ENDS),
+)
+
+_AGAINST_COLLAPSE = (
+    "try --config.model.penalty=r1_r2 with a larger model.penalty_weight, "
+    "--config.model.loss=relativistic or, without labels, --config.model.pack=2"
+)
+OVERFITTED = 0.5  # r_v: half way from training data to generated ones
+SATURATED = 0.5
 
 
-def default_model() -> ConfigDict:
-    model = ConfigDict()
-    model.network = "dcgan"  # or "mlp", "infogan", "resnet"
-    model.generator_widths = (64, 128, 256)  # from the image inwards
-    model.discriminator_widths = (64, 128, 256)
-    model.generator_norm = "none"  # or "batch"
-    model.spectral_norm = False  # of the discriminator
-    model.latent_dim = 64
-    model.loss = "relativistic"
-    model.penalty = "r1_r2"
-    # Pairs: at the start, and after burn_in_steps (a cosine leads from one to the other).
-    model.penalty_weight = (1.0, 1.0)
-    model.augment_probability = (1.0, 1.0)
-    model.burn_in_steps = 0
-    model.augmentations = ()
-    model.pack = 1  # examples that the discriminator sees side by side
-    model.generator_condition = "none"  # or "concat", "norm"
-    model.discriminator_condition = "none"  # or "concat", "projection", "auxiliary"
-    model.simultaneous = False  # both players in one turn, on one minibatch
-    model.discriminator_updates = 1  # turns within a step
-    model.generator_updates = 1
-    return model
+def _overfitting(row: Mapping[str, float]) -> Alarm | None:
+    """The discriminator knows its training data by heart (metric `discriminator`)."""
+    if row["overfitting"] <= OVERFITTED:
+        return None
+    evidence = (
+        f"the discriminator gives held-out data logits {row['overfitting']:.0%} of the way from "
+        "training data to samples"
+    )
+    advice = (
+        "try --config.model.augmentations=\"('translation',)\" or a larger model.penalty_weight"
+    )
+    return Alarm("overfitting", evidence, advice)
+
+
+def _divergence(row: Mapping[str, float]) -> Alarm | None:
+    """The generator's loss is flat where its samples are."""
+    if row["saturated"] <= SATURATED:
+        return None
+    evidence = (
+        f"from {row['saturated']:.0%} of its samples the generator learns nothing, as its loss is "
+        "flat there"
+    )
+    advice = "try --config.model.penalty=r1_r2, another model.loss or a lower optim.lr"
+    return Alarm("divergence", evidence, advice)
 
 
 def build(model: ConfigDict, spec: DataSpec) -> GAN:
@@ -44,24 +117,7 @@ def build(model: ConfigDict, spec: DataSpec) -> GAN:
     Raises:
       UserError: if the section names something unknown or does not suit the data.
     """
-    conditions = {
-        "generator_condition": ("none", "concat", "norm"),
-        "discriminator_condition": ("none", "concat", "projection", "auxiliary"),
-    }
-    valid = {
-        "network": tuple(NETWORKS),
-        "loss": tuple(LOSSES),
-        "penalty": tuple(PENALTIES),
-        "generator_norm": ("none", "batch"),
-        **conditions,
-    }
-    for key, names in valid.items():
-        if model[key] not in names:
-            raise UserError(f"unknown model.{key} {model[key]!r}; valid are: {', '.join(names)}")
-    updates = ("generator_updates", "discriminator_updates")
-    sizes = ("generator_widths", "discriminator_widths", "latent_dim", "pack", *updates)
-    check_sizes(model, sizes, repeats=updates)
-    _check(model, spec, conditioned=any(model[key] != "none" for key in conditions))
+    requirements.check(model, spec, REQUIREMENTS)
     if model.simultaneous:
         turns = (("generator", "discriminator"),)
     else:
@@ -83,7 +139,7 @@ def build(model: ConfigDict, spec: DataSpec) -> GAN:
             condition=model.discriminator_condition,
         ),
         latent_dim=model.latent_dim,
-        num_classes=spec.num_classes if model.generator_condition != "none" else 0,
+        given=("label",) if model.generator_condition != "none" else (),
         turns=turns,
         loss=model.loss,
         penalty=model.penalty,
@@ -95,72 +151,18 @@ def build(model: ConfigDict, spec: DataSpec) -> GAN:
     )
 
 
-def _check(model: ConfigDict, spec: DataSpec, conditioned: bool) -> None:
-    """Choices that do not go together."""
-    if spec.kind == "binary":
-        raise UserError(
-            "a GAN needs data with gradients: --config.data.preprocess=bytes or "
-            "uniform_dequantization"
-        )
-    if (model.network != "mlp" or model.augmentations) and not spec.is_image:
-        raise UserError(
-            "convolutions and augmentations need images; use --config.model.network=mlp and "
-            "--config.model.augmentations='()'"
-        )
-    unknown = [name for name in model.augmentations if name not in AUGMENTATIONS]
-    if unknown:
-        raise UserError(
-            f"unknown augmentation {unknown[0]!r}; valid are: {', '.join(AUGMENTATIONS)}"
-        )
-    if model.simultaneous and (model.generator_updates, model.discriminator_updates) != (1, 1):
-        raise UserError(
-            "model.simultaneous is one turn of both; use --config.model.generator_updates=1 and "
-            "--config.model.discriminator_updates=1"
-        )
-    _check_network(model, spec)
-    if conditioned and not spec.num_classes:
-        raise UserError("model conditions need labels, and these data have none")
-    if conditioned and model.pack > 1:
-        raise UserError("packed examples have several labels; use --config.model.pack=1")
-    if (model.generator_condition == "none") != (model.discriminator_condition == "none"):
-        raise UserError(
-            "a conditional GAN needs both: set model.generator_condition and "
-            "model.discriminator_condition, or neither"
-        )
-    if model.generator_condition == "norm" and model.generator_norm == "none":
-        raise UserError(
-            "model.generator_condition='norm' needs --config.model.generator_norm=batch"
-        )
-    _check_pairs(model)
-
-
-def _check_network(model: ConfigDict, spec: DataSpec) -> None:
-    for key in ("generator_widths", "discriminator_widths"):
-        if model.network == "infogan" and len(model[key]) != 3:
-            raise UserError(
-                f"model.{key}: an infogan has three; use --config.model.{key}='(64, 128, 1024)'"
-            )
-        if model.network in ("dcgan", "resnet") and not model[key]:
-            raise UserError(f"model.{key} is empty; use --config.model.{key}='(64, 128, 256)'")
-    if model.network == "dcgan" and min(spec.shape[:2]) <= 4:
-        raise UserError(
-            f"a dcgan halves images of more than 4x4, and these are {spec.shape[0]}x"
-            f"{spec.shape[1]}; use --config.model.network=resnet or mlp"
-        )
-    if model.network == "resnet" and model.generator_norm != "none":
-        raise UserError(
-            "a resnet has no normalisation; use --config.model.generator_norm=none and, with "
-            "labels, --config.model.generator_condition=concat"
-        )
-    if model.network == "resnet" and model.spectral_norm:
-        raise UserError(
-            "a resnet's blocks start at zero, of which there is no largest singular value to "
-            "divide by; use --config.model.penalty=r1_r2 without model.spectral_norm, or "
-            "--config.model.network=dcgan"
-        )
-
-
-def _check_pairs(model: ConfigDict) -> None:
-    for key in ("penalty_weight", "augment_probability"):
-        if len(model[key]) != 2:
-            raise UserError(f"model.{key} is a pair: --config.model.{key}='(1.0, 1.0)'")
+DEFINITION = FamilyDefinition(
+    name="gan",
+    models=(GAN,),
+    build=build,
+    settings=SETTINGS,
+    sample_options={"temperature": TEMPERATURE},
+    validation_metrics=("discriminator",),
+    metrics=("fid", "kid", "prdc"),
+    alarms=(
+        alarms.missing_modes(_AGAINST_COLLAPSE),
+        alarms.low_recall(_AGAINST_COLLAPSE),
+        Rule(("overfitting",), _overfitting),
+        Rule(("saturated",), _divergence),
+    ),
+)

@@ -8,9 +8,9 @@ import optax
 
 from gen_jax import keys as keys_lib
 from gen_jax import schedules
-from gen_jax.data.spec import DataSpec
+from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
-from gen_jax.families.base import Batch, Extra, Params
+from gen_jax.families.base import Extra, Params
 from gen_jax.families.gan.losses import LOSSES
 from gen_jax.families.gan.networks import Discriminator, Generator
 from gen_jax.families.gan.penalties import PENALTIES, logits_and_penalty
@@ -32,7 +32,7 @@ class GAN:
       spec: the data.
       generator, discriminator: linen modules.
       latent_dim: L; z ~ N(0, I).
-      num_classes: labels that a sample can be conditioned on; 0 for none.
+      given: ("label",) if both players are conditioned on it, else ().
       turns: who is updated, in order, within a step.
       loss: a key of `LOSSES`.
       penalty: a key of `PENALTIES`.
@@ -47,7 +47,7 @@ class GAN:
     generator: Generator
     discriminator: Discriminator
     latent_dim: int
-    num_classes: int
+    given: tuple[str, ...]
     turns: tuple[tuple[str, ...], ...]
     loss: str
     penalty: str
@@ -123,11 +123,10 @@ class GAN:
         values = {"discriminator": discriminator_loss, "generator": generator_loss}
         return {name: values[name] for name in turn}, stats, metrics
 
-    def sample(self, params, extra, key, num, condition=None, temperature=1.0):
+    def sample(self, params, extra, keys, condition, options):
         """G(z), z ~ N(0, temperature^2 I), in model units."""
-        keys = keys_lib.per_example(key, jnp.arange(num))
-        z = temperature * keys_lib.normal(keys, (self.latent_dim,))
-        label = jnp.zeros(num, jnp.int32) if condition is None else condition
+        z = options["temperature"] * keys_lib.normal(keys, (self.latent_dim,))
+        label = condition.get("label", jnp.zeros(len(keys), jnp.int32))
         variables = {"params": params["generator"], **extra["generator"]}
         return self.spec.uncenter(self.generator.apply(variables, z, self._one_hot(label)))
 
@@ -140,7 +139,7 @@ class GAN:
         return self.discriminator.apply(variables, x, label)["logits"]
 
     def _one_hot(self, label: jax.Array) -> jax.Array:
-        return jax.nn.one_hot(label, self.num_classes)
+        return jax.nn.one_hot(label, self.spec.num_classes if self.given else 0)
 
     def _augmented(self, x: jax.Array, keys: jax.Array, step: jax.Array) -> jax.Array:
         probability = schedules.cosine(*self.augment_probability, self.burn_in_steps, step)

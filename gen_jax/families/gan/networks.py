@@ -8,6 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import parallel
+from gen_jax.families.requirements import (
+    IMAGES,
+    LABELS,
+    Requirement,
+    Values,
+    not_empty,
+    only,
+    other_than,
+)
 from gen_jax.nn.conv import Conv, ConvTranspose
 from gen_jax.nn.resnet import ResidualBlock, halvings, leaky_relu, resize
 
@@ -183,12 +192,94 @@ class ResNetDiscriminator(nn.Module):
         return layer(nn.Dense(widths[-1]), h.reshape(len(h), -1))
 
 
+GENERATOR_CONDITIONS = ("none", "concat", "norm")
+DISCRIMINATOR_CONDITIONS = ("none", "concat", "projection", "auxiliary")
+
 NETWORKS = {
     "mlp": (MLPGenerator, MLPDiscriminator),
     "infogan": (InfoGANGenerator, InfoGANDiscriminator),
     "dcgan": (DCGANGenerator, DCGANDiscriminator),
     "resnet": (ResNetGenerator, ResNetDiscriminator),
 }
+
+
+_WIDTHS = not_empty((64, 128, 256))
+_THREE = Values(" with three numbers", lambda value: len(value) == 3, (64, 128, 1024))
+_LARGE = Values(
+    "images of more than 4x4", lambda spec: spec.is_image and min(spec.shape[:2]) > 4, None
+)
+_PLAYERS = ("generator", "discriminator")
+
+
+def _of_both(needs: Callable[[str], Requirement]) -> tuple[Requirement, ...]:
+    """What holds of the generator and of the discriminator."""
+    return tuple(map(needs, _PLAYERS))
+
+
+REQUIREMENTS = (
+    Requirement(
+        {"network": other_than("mlp")},
+        {"data": IMAGES},
+        "it is of convolutions",
+        "use --config.model.network=mlp",
+    ),
+    *_of_both(
+        lambda player: Requirement(
+            {"network": only("infogan")}, {f"{player}_widths": _THREE}, "it has three layers"
+        )
+    ),
+    *_of_both(
+        lambda player: Requirement(
+            {"network": only("dcgan", "resnet")},
+            {f"{player}_widths": _WIDTHS},
+            "each width is a layer",
+        )
+    ),
+    Requirement(
+        {"network": only("dcgan")},
+        {"data": _LARGE},
+        "it halves them down to about 4x4",
+        "use --config.model.network=resnet or mlp",
+    ),
+    Requirement(
+        {"network": only("resnet")},
+        {"generator_norm": only("none")},
+        "a resnet has none; with labels use --config.model.generator_condition=concat",
+    ),
+    Requirement(
+        {"network": only("resnet")},
+        {"spectral_norm": only(False)},
+        "its blocks start at zero, of which there is no largest singular value to divide by",
+        "use --config.model.penalty=r1_r2 without model.spectral_norm, or "
+        "--config.model.network=dcgan",
+    ),
+    *_of_both(
+        lambda player: Requirement(
+            {f"{player}_condition": other_than("none")}, {"data": LABELS}, "these data have none"
+        )
+    ),
+    *_of_both(
+        lambda player: Requirement(
+            {f"{player}_condition": other_than("none")},
+            {"pack": only(1)},
+            "packed examples have several labels",
+        )
+    ),
+    *(
+        Requirement(
+            {f"{one}_condition": other_than("none")},
+            {f"{other}_condition": other_than("none")},
+            "a conditional GAN needs both",
+            "set model.generator_condition and model.discriminator_condition, or neither",
+        )
+        for one, other in (_PLAYERS, _PLAYERS[::-1])
+    ),
+    Requirement(
+        {"generator_condition": only("norm")},
+        {"generator_norm": only("batch")},
+        "the label sets scales and offsets of the normalisation",
+    ),
+)
 
 
 class Generator(nn.Module):

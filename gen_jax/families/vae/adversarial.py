@@ -8,9 +8,32 @@ import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
 from gen_jax import parallel
+from gen_jax.errors import UserError
+from gen_jax.families.requirements import Requirement, above, only, other_than
 from gen_jax.families.vae import objectives
 from gen_jax.families.vae.family import VAE
-from gen_jax.likelihoods import softplus
+from gen_jax.likelihoods import Likelihood, softplus
+
+_IMAGE = {"adversary": only("image")}
+
+REQUIREMENTS = (
+    Requirement(
+        {"adversary": other_than("none")}, {"autoencoder": only(False)}, "it goes with a VAE"
+    ),
+    Requirement(
+        {"adversary": other_than("none")},
+        {"adversary_weight": above(0, 1.0)},
+        "without weight it would learn for nothing",
+    ),
+    Requirement(_IMAGE, {"regularizer": only("kl")}, "a VAE-GAN has the plain rate"),
+    Requirement(
+        _IMAGE,
+        {"estimator": only("analytic")},
+        "a VAE-GAN has the closed-form KL",
+        objectives.HOW_TO_CLOSED_FORM,
+    ),
+    Requirement(_IMAGE, {"num_bounds": only(1)}, "a VAE-GAN decodes one draw of z"),
+)
 
 
 class Discriminator(nn.Module):
@@ -45,6 +68,10 @@ class AdversarialVAE(VAE):
             keys_lib.named(key, "discriminator"), self._judged(batch)
         )
         return params | {"discriminator": variables["params"]}, extra
+
+    @classmethod
+    def check_likelihood(cls, likelihood: Likelihood) -> None:
+        """Refuses what the loss would not train, by a `UserError`."""
 
     def _judged(self, batch) -> jax.Array:
         """What the discriminator looks at, of the right shape."""
@@ -95,6 +122,15 @@ class VAEGAN(AdversarialVAE):
     decoded draws of the prior. The metrics' distortion is the likelihood's, as in every VAE.
     """
 
+    @classmethod
+    def check_likelihood(cls, likelihood):
+        if likelihood.num_params != 1:
+            raise UserError(
+                "a VAE-GAN trains the mean of p(x|z) alone, and this likelihood has more to it; "
+                "use bernoulli, continuous_bernoulli, or gaussian with --config.model.sigma=0.1 "
+                "or --config.model.optimal_sigma=True"
+            )
+
     def _judged(self, batch):
         return self.spec.center(batch["x"])
 
@@ -105,7 +141,7 @@ class VAEGAN(AdversarialVAE):
         )
 
         def decoded(z):
-            return self.spec.center(self.decode(params, extra, z, batch["label"]))
+            return self.spec.center(self.decode(params, extra, z, batch))
 
         real = self.spec.center(batch["x"])
         # What flows back to the encoder is not multiplied by gamma.

@@ -8,23 +8,53 @@ import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
 from gen_jax import likelihoods, parallel, schedules
-from gen_jax.data.spec import DataSpec
+from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
-from gen_jax.families.base import Batch, Extra, LogWeights, Params, Posterior
+from gen_jax.families.base import Extra, LogWeights, Params
+from gen_jax.families.requirements import Requirement, above, only
 from gen_jax.families.vae import objectives
 from gen_jax.families.vae.networks import VAENetwork
 from gen_jax.families.vae.regularizers import DECODER_PENALTIES, REGULARIZERS, Settings
+from gen_jax.likelihoods import DiagonalGaussian
 
 VARIANCE_DECAY = 0.99  # of the moving average of an optimal sigma, a step
 MIN_VARIANCE = 1e-6
 
+_NO_BOUND = "a plain autoencoder has no bound"
+_NO_PRIOR = "a plain autoencoder has no prior and one layer of latents without a flow"
+_AUTOENCODER = {"autoencoder": only(True)}
+
+REQUIREMENTS = (
+    Requirement(_AUTOENCODER, {"num_bounds": only(1)}, _NO_BOUND),
+    Requirement(_AUTOENCODER, {"importance_samples": only(1)}, _NO_BOUND),
+    Requirement(_AUTOENCODER, {"estimator": only("auto")}, _NO_BOUND),
+    Requirement(_AUTOENCODER, {"beta_warmup_steps": only(0)}, _NO_BOUND),
+    Requirement(_AUTOENCODER, {"prior": only("standard_normal")}, _NO_PRIOR),
+    Requirement(_AUTOENCODER, {"upper_latent_dims": only(())}, _NO_PRIOR),
+    Requirement(_AUTOENCODER, {"flow_steps": only(0)}, _NO_PRIOR),
+    Requirement(
+        {"sigma": above(0, 0.1)},
+        {"likelihood": only("gaussian")},
+        "it is a Gaussian's standard deviation",
+        "use --config.model.likelihood=gaussian or --config.model.sigma=0",
+    ),
+    Requirement({"optimal_sigma": only(True)}, {"sigma": only(0)}, "it estimates sigma"),
+    Requirement(
+        {"optimal_sigma": only(True)},
+        {"likelihood": only("gaussian")},
+        "it is a Gaussian's standard deviation",
+    ),
+    Requirement(
+        {"optimal_sigma": only(True)},
+        {"importance_samples": only(1)},
+        "it is the best of the ELBO, not of the IWAE's bound",
+    ),
+)
+
 
 @dataclasses.dataclass(frozen=True)
-class PlainAutoencoder:
-    """Encoder and decoder without noise and without KL: the loss is the distortion.
-
-    With a regulariser of the latents and a penalty of the decoder it is a regularised autoencoder
-    (Ghosh et al. 2020, arXiv 1903.12436, equation 11), or a Wasserstein autoencoder (`mmd`).
+class EncoderDecoder:
+    """What a VAE and a plain autoencoder have in common: two networks and p(x|z).
 
     Attributes:
       spec: the data.
@@ -36,8 +66,6 @@ class PlainAutoencoder:
       regularizer: what is added to the distortion, a key of `REGULARIZERS`; of several draws of z
         the mean.
       target: see `regularizers.Settings`.
-      decoder_penalty: a key of `DECODER_PENALTIES`, or "none".
-      decoder_penalty_weight: its weight.
     """
 
     spec: DataSpec
@@ -47,14 +75,16 @@ class PlainAutoencoder:
     beta: float = 1.0
     regularizer: str = "kl"
     target: float = 0.0
-    decoder_penalty: str = "none"
-    decoder_penalty_weight: float = 0.0
 
     turns = (("vae",),)
 
     @property
     def latent_dim(self) -> int:
         return self.network.latent_dim
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        return ("label",) if self.network.num_classes else ()
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Extra]:
         """Glorot-uniform kernels; a Bernoulli decoder starts at the batch's mean image.
@@ -74,34 +104,8 @@ class PlainAutoencoder:
             output["bias"] = logits.reshape(-1) if whole else logits.mean((0, 1))
         return {"vae": params}, {"variance": batch["x"].var()} if self.optimal_sigma else {}
 
-    def losses(self, turn, params, extra, batch, keys, step):
-        z, log_variance = self.encode(params, extra, batch)
-        fitted, extra = self._fit_sigma(params, extra, z, batch)
-        distortion = -self._log_likelihood(params, fitted, z, batch).mean()
-        without_kl = jnp.zeros_like(z)
-        loss = distortion + self._regularize(without_kl, z, log_variance, z)
-        if self.decoder_penalty != "none":
-            decode = functools.partial(self.decode, params, fitted, label=batch["label"])
-            penalty = DECODER_PENALTIES[self.decoder_penalty]
-            value = penalty(params["vae"]["decoder"], decode, z, keys)
-            loss += self.decoder_penalty_weight * value
-        return {"vae": loss}, extra, {"distortion": distortion}
-
-    @property
-    def num_classes(self) -> int:
-        return self.network.num_classes
-
-    def encode(self, params: Params, extra: Extra, batch: Batch) -> Posterior:
-        """A point: its log variance is minus infinity."""
-        mean, _ = self._apply("encode", params, batch["x"], batch["label"])
-        return Posterior(mean, jnp.full_like(mean, -jnp.inf))
-
-    def sample_posterior(self, params, extra, batch, keys):
-        """z itself: there is no noise."""
-        return self.encode(params, extra, batch).mean
-
-    def decode(self, params, extra, z, label=None):
-        label = jnp.zeros(len(z), jnp.int32) if label is None else label
+    def decode(self, params: Params, extra: Extra, z: jax.Array, condition: Batch) -> jax.Array:
+        label = condition.get("label", jnp.zeros(len(z), jnp.int32))
         return self.likelihood.mean(self._apply("decode", params, z, label))
 
     def _regularize(self, kl, mean, log_variance, z) -> jax.Array:
@@ -123,7 +127,7 @@ class PlainAutoencoder:
         if not self.optimal_sigma:
             return extra, extra
         label = jnp.broadcast_to(batch["label"], z.shape[:-1])
-        squares = jnp.square(self.decode(params, extra, z, label) - batch["x"])
+        squares = jnp.square(self.decode(params, extra, z, {"label": label}) - batch["x"])
         # It needs no gradient: at the best sigma the loss is flat in it. And it is kept above 0.
         best = jax.lax.stop_gradient(jnp.maximum(parallel.mean(squares.mean()), MIN_VARIANCE))
         average = VARIANCE_DECAY * extra["variance"] + (1 - VARIANCE_DECAY) * best
@@ -142,7 +146,45 @@ class PlainAutoencoder:
 
 
 @dataclasses.dataclass(frozen=True)
-class VAE(PlainAutoencoder):
+class PlainAutoencoder(EncoderDecoder):
+    """Encoder and decoder without noise and without KL: the loss is the distortion.
+
+    With a regulariser of the latents and a penalty of the decoder it is a regularised autoencoder
+    (Ghosh et al. 2020, arXiv 1903.12436, equation 11), or a Wasserstein autoencoder (`mmd`).
+
+    Attributes:
+      decoder_penalty: a key of `DECODER_PENALTIES`, or "none".
+      decoder_penalty_weight: its weight.
+    """
+
+    decoder_penalty: str = "none"
+    decoder_penalty_weight: float = 0.0
+
+    def losses(self, turn, params, extra, batch, keys, step):
+        z, log_variance = self.encode(params, extra, batch)
+        fitted, extra = self._fit_sigma(params, extra, z, batch)
+        distortion = -self._log_likelihood(params, fitted, z, batch).mean()
+        without_kl = jnp.zeros_like(z)
+        loss = distortion + self._regularize(without_kl, z, log_variance, z)
+        if self.decoder_penalty != "none":
+            decode = functools.partial(self.decode, params, fitted, condition=batch)
+            penalty = DECODER_PENALTIES[self.decoder_penalty]
+            value = penalty(params["vae"]["decoder"], decode, z, keys)
+            loss += self.decoder_penalty_weight * value
+        return {"vae": loss}, extra, {"distortion": distortion}
+
+    def encode(self, params: Params, extra: Extra, batch: Batch) -> DiagonalGaussian:
+        """A point: its log variance is minus infinity."""
+        mean, _ = self._apply("encode", params, batch["x"], batch["label"])
+        return DiagonalGaussian(mean, jnp.full_like(mean, -jnp.inf))
+
+    def sample_posterior(self, params, extra, batch, keys):
+        """z itself: there is no noise."""
+        return self.encode(params, extra, batch).mean
+
+
+@dataclasses.dataclass(frozen=True)
+class VAE(EncoderDecoder):
     """log p(x) >= E_q(z|x)[log p(x, z) - log q(z|x)] (Kingma and Welling 2014, arXiv 1312.6114).
 
     One bound, `objectives.miwae`, covers the ELBO, its multi-sample form and the IWAE. Where it
@@ -164,15 +206,15 @@ class VAE(PlainAutoencoder):
     estimator: str = "analytic"
 
     @property
-    def num_classes(self) -> int:
-        by_label = self.network.prior == "label"
-        return self.spec.num_classes if by_label else self.network.num_classes
+    def given(self) -> tuple[str, ...]:
+        by_label = self.network.num_classes or self.network.prior == "label"
+        return ("label",) if by_label else ()
 
     def encode(self, params, extra, batch):
         """q(z1|x); with a flow, where it takes the Gaussian's mean, and that one's variance."""
         mean, log_variance = self._apply("encode", params, batch["x"], batch["label"])
         at = self._apply("transform", params, batch["x"], batch["label"], [mean])[0]
-        return Posterior(at[0], log_variance)
+        return DiagonalGaussian(at[0], log_variance)
 
     def losses(self, turn, params, extra, batch, keys, step):
         """The negative bound in nats an example, with the ELBO's rate and distortion."""
@@ -183,14 +225,14 @@ class VAE(PlainAutoencoder):
         """The loss, `extra`, metrics, and one draw of z1 for each example, [B, L]."""
         keys = keys_lib.named(keys, "posterior")
         if self.estimator == "analytic":
-            mean, log_variance = self.encode(params, extra, batch)
+            posterior = self.encode(params, extra, batch)
             noise = keys_lib.normal(keys, (self.num_bounds, self.latent_dim)).swapaxes(0, 1)
-            z = mean + jnp.exp(log_variance / 2) * noise
-            each = likelihoods.gaussian_kl(mean[..., None], log_variance[..., None])
+            z = posterior.from_noise(noise)
+            each = posterior.kl()
             rate = each.sum(-1).mean()
             fitted, extra = self._fit_sigma(params, extra, z, batch)
             distortion = -self._log_likelihood(params, fitted, z, batch).mean()
-            regularize = functools.partial(self._regularize, each, mean, log_variance)
+            regularize = functools.partial(self._regularize, each, *posterior)
             loss = distortion + self._warmed_up(step) * jax.vmap(regularize)(z).mean()
         else:
             num = self.num_bounds * self.importance_samples
@@ -212,15 +254,14 @@ class VAE(PlainAutoencoder):
         """The part of beta, or of what is regularised, that counts at a step."""
         return schedules.warmup(1.0, self.beta_warmup_steps, step)
 
-    def sample(self, params, extra, key, num, condition=None, temperature=1.0):
+    def sample(self, params, extra, keys, condition, options):
         """Decoded draws of the prior, whose standard deviations the temperature multiplies.
 
         What is returned is the mean of p(x|z), as is the custom.
         """
-        keys = keys_lib.per_example(key, jnp.arange(num))
-        label = jnp.zeros(num, jnp.int32) if condition is None else condition
-        z = self._apply("sample_prior", params, keys, label, temperature)
-        return self.decode(params, extra, z, label)
+        label = condition.get("label", jnp.zeros(len(keys), jnp.int32))
+        z = self._apply("sample_prior", params, keys, label, options["temperature"])
+        return self.decode(params, extra, z, condition)
 
     def prior_samples(self, params, extra, batch, keys, num) -> jax.Array:
         self._require_one_layer()

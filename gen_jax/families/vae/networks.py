@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
-from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
+from gen_jax.families.requirements import IMAGES, LABELS, Requirement, above, not_empty, only
 from gen_jax.families.vae import priors
 from gen_jax.families.vae.flows import InverseAutoregressiveFlow
+from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.nn.conv import Conv, ConvTranspose
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": nn.relu, "gelu": nn.gelu, "silu": nn.silu}
@@ -103,6 +104,31 @@ class ConvDecoder(nn.Module):
 
 NETWORKS = {"mlp": (MLPEncoder, MLPDecoder), "conv": (ConvEncoder, ConvDecoder)}
 
+REQUIREMENTS = (
+    Requirement(
+        {"network": only("conv")},
+        {"data": IMAGES},
+        "it is of convolutions",
+        "use --config.model.network=mlp",
+    ),
+    Requirement(
+        {"network": only("conv")},
+        {"hidden": not_empty((32, 64))},
+        "each width is a convolution",
+    ),
+    Requirement(
+        {"flow_steps": above(0, 2)},
+        {"flow_hidden": not_empty((320,))},
+        "a flow sees x by its hidden layers",
+    ),
+    Requirement(
+        {"conditional": only(True)},
+        {"data": LABELS},
+        "and these data have none",
+        "use --config.model.conditional=False",
+    ),
+)
+
 
 # Of a layer above the first. Its input is a draw of another such layer, so without bounds narrow
 # networks, whose first outputs are large, drive one another to infinity before the first step. They
@@ -110,8 +136,8 @@ NETWORKS = {"mlp": (MLPEncoder, MLPDecoder), "conv": (ConvEncoder, ConvDecoder)}
 LOG_VARIANCE = (-14.0, 10.0)
 
 
-class Gaussian(nn.Module):
-    """Features [..., D] through dense layers -> mean and log variance [..., L], float32."""
+class GaussianNetwork(nn.Module):
+    """Features [..., D] through dense layers -> a Gaussian over z [..., L], float32."""
 
     latent_dim: int
     hidden: tuple[int, ...]
@@ -119,13 +145,13 @@ class Gaussian(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(self, h: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, h: jax.Array) -> DiagonalGaussian:
         for width in self.hidden:
             dense = nn.Dense(width, kernel_init=_glorot, dtype=self.dtype)
             h = ACTIVATIONS[self.activation](dense(h))
         h = nn.Dense(2 * self.latent_dim, kernel_init=_glorot, dtype=self.dtype, name="output")(h)
         mean, log_sigma = jnp.split(h.astype(jnp.float32), 2, -1)
-        return mean, jnp.clip(2 * log_sigma, *LOG_VARIANCE)
+        return DiagonalGaussian(mean, jnp.clip(2 * log_sigma, *LOG_VARIANCE))
 
 
 class VAENetwork(nn.Module):
@@ -183,9 +209,10 @@ class VAENetwork(nn.Module):
         if self.flow_steps:
             self.flow = InverseAutoregressiveFlow(self.flow_steps, self.flow_hidden, self.dtype)
         sizes = self.latent_dims
-        self.upward = [Gaussian(size, hidden, **style) for size, hidden in self.upper]
+        self.upward = [GaussianNetwork(size, hidden, **style) for size, hidden in self.upper]
         self.downward = [
-            Gaussian(sizes[i], hidden[::-1], **style) for i, (_, hidden) in enumerate(self.upper)
+            GaussianNetwork(sizes[i], hidden[::-1], **style)
+            for i, (_, hidden) in enumerate(self.upper)
         ]
         self.top = {
             "standard_normal": lambda: priors.StandardNormal(sizes[-1]),
@@ -201,19 +228,17 @@ class VAENetwork(nn.Module):
         self.log_prior(latents, label)
         return self.decode(latents[0], label)
 
-    def encode(self, x: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """x [B, *shape] in model units, label [B] -> mean and log variance of z1, [B, L]."""
+    def encode(self, x: jax.Array, label: jax.Array) -> DiagonalGaussian:
+        """x [B, *shape] in model units, label [B] -> q(z1|x), [B, L]."""
         h = self._features(x, label)
         mean, log_sigma = jnp.split(self.posterior(h).astype(jnp.float32), 2, -1)
-        return mean, 2 * log_sigma
+        return DiagonalGaussian(mean, 2 * log_sigma)
 
     def sample_posterior(self, x: jax.Array, label: jax.Array, noise: list) -> list[jax.Array]:
         """Standard normal noise [..., B, L] for each layer -> latents of each, the same shapes."""
-        mean, log_variance = self.encode(x, label)
-        latents = [mean + jnp.exp(log_variance / 2) * noise[0]]
+        latents = [self.encode(x, label).from_noise(noise[0])]
         for network, own in zip(self.upward, noise[1:], strict=True):
-            mean, log_variance = network(latents[-1])
-            latents.append(mean + jnp.exp(log_variance / 2) * own)
+            latents.append(network(latents[-1]).from_noise(own))
         return latents
 
     def transform(
@@ -229,16 +254,16 @@ class VAENetwork(nn.Module):
         self, x: jax.Array, label: jax.Array, latents: Sequence[jax.Array]
     ) -> jax.Array:
         """log q(z|x) in nats of each layer: latents [..., B, L] of each -> [D, ..., B]."""
-        terms = [likelihoods.gaussian_log_prob(latents[0], *self.encode(x, label))]
+        terms = [self.encode(x, label).log_prob(latents[0])]
         for network, below, z in zip(self.upward, latents[:-1], latents[1:], strict=True):
-            terms.append(likelihoods.gaussian_log_prob(z, *network(below)))
+            terms.append(network(below).log_prob(z))
         return jnp.stack(terms)
 
     def log_prior(self, latents: Sequence[jax.Array], label: jax.Array) -> jax.Array:
         """log p(z) in nats of each layer: latents [..., B, L] of each -> [D, ..., B]."""
         terms = []
-        for network, z, above in zip(self.downward, latents[:-1], latents[1:], strict=True):
-            terms.append(likelihoods.gaussian_log_prob(z, *network(above)))
+        for network, z, upper in zip(self.downward, latents[:-1], latents[1:], strict=True):
+            terms.append(network(upper).log_prob(z))
         return jnp.stack([*terms, priors.log_prob(latents[-1], *self._components(label))])
 
     def sample_prior(
@@ -247,9 +272,9 @@ class VAENetwork(nn.Module):
         """One draw of z1 for each key [N] and label [N]: [N, L]."""
         z = priors.sample(keys_lib.named(keys, "top"), *self._components(label), temperature)
         for index in reversed(range(len(self.downward))):
-            mean, log_variance = self.downward[index](z)
-            noise = keys_lib.normal(keys_lib.named(keys, f"layer {index}"), mean.shape[1:])
-            z = mean + temperature * jnp.exp(log_variance / 2) * noise
+            prior = self.downward[index](z)
+            noise = keys_lib.normal(keys_lib.named(keys, f"layer {index}"), prior.mean.shape[1:])
+            z = prior.from_noise(temperature * noise)
         return z
 
     def decode(self, z: jax.Array, label: jax.Array) -> jax.Array:
@@ -264,10 +289,10 @@ class VAENetwork(nn.Module):
             return self.top(jax.nn.one_hot(label, self.spec.num_classes))
         # What the encoder makes of learned pseudo-inputs, up to the topmost layer.
         x = self.top()
-        mean, log_variance = self.encode(self.spec.uncenter(x), jnp.zeros(len(x), jnp.int32))
+        posterior = self.encode(self.spec.uncenter(x), jnp.zeros(len(x), jnp.int32))
         for network in self.upward:
-            mean, log_variance = network(mean)
-        return mean, log_variance
+            posterior = network(posterior.mean)
+        return posterior
 
     def _features(self, x: jax.Array, label: jax.Array) -> jax.Array:
         return self.encoder(self.spec.center(x), self._one_hot(label))

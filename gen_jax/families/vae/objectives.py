@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.families.base import LogWeights
+from gen_jax.families.requirements import Requirement, only
 
 
 def miwae(log_w: jax.Array, importance_samples: int) -> jax.Array:
@@ -45,6 +46,29 @@ ESTIMATORS: dict[str, tuple[bool, bool]] = {
     "stl": (True, False),
     "dreg": (True, True),
 }
+
+
+# What the KL needs to have a closed form.
+CLOSED_FORM = {
+    "importance_samples": only(1),
+    "prior": only("standard_normal"),
+    "upper_latent_dims": only(()),
+    "flow_steps": only(0),
+}
+
+HOW_TO_CLOSED_FORM = (
+    "use one layer without a flow, a standard normal prior, importance_samples=1 and "
+    "--config.model.estimator=auto"
+)
+
+REQUIREMENTS = (
+    Requirement(
+        {"estimator": only("analytic"), "autoencoder": only(False)},
+        CLOSED_FORM,
+        "the KL of several draws, layers, a flow or another prior has no closed form",
+        "use --config.model.estimator=standard",
+    ),
+)
 
 
 def bound(

@@ -6,6 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from gen_jax.families.requirements import LABELS, Requirement, at_most, only
+
 
 class StandardNormal(nn.Module):
     """N(0, I)."""
@@ -60,6 +62,29 @@ class PseudoInputs(nn.Module):
         """[K, *shape], as the encoder reads data (`DataSpec.center`)."""
         shape = (self.num_components, *self.shape)
         return self.param("inputs", nn.initializers.zeros, shape)
+
+
+REQUIREMENTS = (
+    Requirement(
+        {"prior": only("label")},
+        {"data": LABELS},
+        "it is a Gaussian for each of them, and these data have none",
+        "use --config.model.prior=standard_normal",
+    ),
+    Requirement(
+        {"prior": only("vamp")}, {"conditional": only(False)}, "pseudo-inputs have no labels"
+    ),
+    Requirement(
+        {"prior": only("vamp")},
+        {"flow_steps": only(0)},
+        "it is a mixture of Gaussian posteriors, and a flow's are none",
+    ),
+    Requirement(
+        {"prior": only("vamp")},
+        {"prior_components": at_most(1_024, 1_000)},
+        "pseudo-inputs start at the first training examples, of which 1,024 are given",
+    ),
+)
 
 
 def log_prob(z: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:

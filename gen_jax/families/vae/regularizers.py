@@ -16,6 +16,8 @@ from gen_jax import keys as keys_lib
 from gen_jax import parallel
 from gen_jax.errors import UserError
 from gen_jax.families.base import Params
+from gen_jax.families.requirements import Requirement, above, only, other_than
+from gen_jax.families.vae.objectives import HOW_TO_CLOSED_FORM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +122,58 @@ REGULARIZERS: dict[str, Callable] = {
     "mmd": mmd,
     "l2": l2,
 }
+
+
+_TARGETED = only("capacity", "free_bits")
+
+REQUIREMENTS = (
+    Requirement(
+        {"autoencoder": only(True)},
+        {"regularizer": only("kl", "l2", "mmd")},
+        "a plain autoencoder has no KL",
+        "use --config.model.regularizer=l2 or mmd",
+    ),
+    Requirement(
+        {"autoencoder": only(True), "regularizer": only("kl")},
+        {"beta": only(1)},
+        "a plain autoencoder has no KL to weigh",
+        "use --config.model.regularizer=l2 or mmd",
+    ),
+    Requirement(
+        {"regularizer": only("l2")},
+        {"autoencoder": only(True)},
+        "it leaves a posterior's variance free",
+    ),
+    Requirement(
+        {"regularizer": other_than("kl"), "autoencoder": only(False)},
+        {"estimator": only("analytic")},
+        "it needs the closed-form KL",
+        HOW_TO_CLOSED_FORM,
+    ),
+    Requirement(
+        {"target": above(0, 1)},
+        {"regularizer": _TARGETED},
+        "a target is of capacity and free_bits",
+        "use --config.model.regularizer=free_bits, or --config.model.target=0",
+    ),
+    Requirement(
+        {"regularizer": _TARGETED},
+        {"target": above(0, 0.1)},
+        "it is the KL at a target of 0",
+        "say how many nats: of the whole rate (capacity), as --config.model.target=25, or of a "
+        "latent (free_bits), as 0.1",
+    ),
+    Requirement(
+        {"regularizer": only("total_correlation")},
+        {"beta": other_than(1, 6)},
+        "it is the KL where model.beta is 1",
+    ),
+    Requirement(
+        {"decoder_penalty": other_than("none")},
+        {"autoencoder": only(True)},
+        "it is of a plain autoencoder's decoder",
+    ),
+)
 
 
 def weights(decoder: Params, decode: Callable, z: jax.Array, keys: jax.Array) -> jax.Array:

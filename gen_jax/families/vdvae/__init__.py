@@ -5,28 +5,30 @@ from ml_collections import ConfigDict
 from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
-from gen_jax.families.base import check_sizes
+from gen_jax.families import alarms, requirements
+from gen_jax.families.base import TEMPERATURE, FamilyDefinition
+from gen_jax.families.requirements import IMAGES, Requirement
 from gen_jax.families.vdvae.family import VDVAE
 from gen_jax.families.vdvae.networks import VDVAENetwork
+from gen_jax.settings import Setting
 
-FAMILIES = (VDVAE,)
+SETTINGS = {
+    "blocks": Setting(
+        (1, 2, 2, 1),
+        "layers of latents at each resolution, from the data's down: each is half of the one "
+        "before, and the last is 1x1; the path up has as many blocks",
+        maximum=1_000,
+    ),
+    "width": Setting(32, "channels of both paths", minimum=1),
+    "inner_width": Setting(8, "channels of the bottlenecks", minimum=1),
+    "latent_channels": Setting(4, "latents at each pixel of a layer", minimum=1),
+    **likelihoods.SETTINGS,
+    "beta": Setting(1.0, "weight of the rate", per_replica=True),
+    "beta_warmup_steps": Setting(0, "it rises linearly from 0 over so many steps"),
+    "dtype": Setting("float32", "of the networks' arithmetic", choices=("float32", "bfloat16")),
+}
 
-
-def default_model() -> ConfigDict:
-    model = ConfigDict()
-    # Layers of latents at each resolution, from the data's down: each is half of the one before,
-    # and the last is 1x1. The path up has as many blocks.
-    model.blocks = (1, 2, 2, 1)
-    model.width = 32  # channels of both paths
-    model.inner_width = 8  # of the bottlenecks
-    model.latent_channels = 4  # latents at each pixel of a layer
-    model.likelihood = "bernoulli"
-    model.likelihood_components = 10  # of discretized_logistic_mixture
-    model.sigma = 0.0  # Gaussian likelihood: its standard deviation; 0: learned
-    model.beta = 1.0  # weight of the rate
-    model.beta_warmup_steps = 0  # linear from 0 to beta
-    model.dtype = "float32"  # of the networks' arithmetic; or "bfloat16"
-    return model
+REQUIREMENTS = (Requirement({}, {"data": IMAGES}, "a VDVAE is of convolutions"),)
 
 
 def build(model: ConfigDict, spec: DataSpec) -> VDVAE:
@@ -35,12 +37,7 @@ def build(model: ConfigDict, spec: DataSpec) -> VDVAE:
     Raises:
       UserError: if the section names something unknown or does not suit the data.
     """
-    if not spec.is_image:
-        raise UserError("a VDVAE needs images; choose another --config.data.name")
-    if model.dtype not in ("float32", "bfloat16"):
-        raise UserError(f"unknown model.dtype {model.dtype!r}; valid are: float32, bfloat16")
-    sizes = ("width", "inner_width", "latent_channels", "likelihood_components")
-    check_sizes(model, sizes, repeats=("blocks",))
+    requirements.check(model, spec, REQUIREMENTS)
     _check_blocks(tuple(model.blocks), spec)
     likelihood = likelihoods.from_config(model, spec)
     network = VDVAENetwork(
@@ -71,3 +68,20 @@ def _check_blocks(blocks: tuple[int, ...], spec: DataSpec) -> None:
             f"model.blocks={blocks} must be numbers of layers, at least one of them above 0: "
             f"--config.model.blocks='{(1,) * len(blocks)}'"
         )
+
+
+DEFINITION = FamilyDefinition(
+    name="vdvae",
+    models=(VDVAE,),
+    build=build,
+    settings=SETTINGS,
+    sample_options={"temperature": TEMPERATURE},
+    validation_metrics=("elbo",),
+    metrics=("elbo", "nll", "active_units"),
+    alarms=(
+        alarms.posterior_collapse(
+            "try --config.model.beta_warmup_steps or a lower model.beta",
+        ),
+        alarms.top_layer_collapse("try --config.model.beta_warmup_steps or fewer layers"),
+    ),
+)

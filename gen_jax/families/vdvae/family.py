@@ -7,9 +7,10 @@ import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
 from gen_jax import likelihoods, schedules
-from gen_jax.data.spec import DataSpec
-from gen_jax.families.base import Batch, Extra, LogWeights, Params, Posterior
+from gen_jax.data.spec import Batch, DataSpec
+from gen_jax.families.base import Extra, LogWeights, Params
 from gen_jax.families.vdvae.networks import Inference, VDVAENetwork
+from gen_jax.likelihoods import DiagonalGaussian
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class VDVAE:
     beta_warmup_steps: int
 
     turns = (("vdvae",),)
-    num_classes = 0
+    given = ()
 
     @property
     def latent_dim(self) -> int:
@@ -55,13 +56,13 @@ class VDVAE:
         metrics |= {f"rate/layer_{number}": each for number, each in enumerate(rates, 1)}
         return {"vdvae": distortion + beta * rate}, extra, metrics
 
-    def sample(self, params, extra, key, num, condition=None, temperature=1.0):
+    def sample(self, params, extra, keys, condition, options):
         """Decoded draws of the prior; the temperature multiplies all its standard deviations.
 
         What is returned is the mean of p(x|z), as is the custom.
         """
-        noise = self._noise(keys_lib.per_example(key, jnp.arange(num)))
-        return self.likelihood.mean(self._apply("generate", params, noise, temperature))
+        outputs = self._apply("generate", params, self._noise(keys), options["temperature"])
+        return self.likelihood.mean(outputs)
 
     def log_weights(self, params, extra, batch, keys, num_samples) -> LogWeights:
         each = jax.vmap(lambda index: keys_lib.fold(keys, index))(jnp.arange(num_samples))
@@ -70,18 +71,17 @@ class VDVAE:
         log_likelihood = self.likelihood.log_prob(outputs, batch["x"])
         return LogWeights(log_likelihood, terms.log_ratios.reshape(-1, *log_likelihood.shape))
 
-    def encode(self, params: Params, extra: Extra, batch: Batch) -> Posterior:
+    def encode(self, params: Params, extra: Extra, batch: Batch) -> DiagonalGaussian:
         """q(z_l|x, z_<l) of all layers, from the top down, each given the means of those above."""
         noise = jnp.zeros((len(batch["x"]), self.latent_dim))
-        return Posterior(*self._infer(params, batch, noise).posterior)
+        return self._infer(params, batch, noise).posterior
 
     def sample_posterior(self, params, extra, batch, keys):
         """One draw of all layers, from the top down, each given the draws of those above."""
         noise = self._noise(keys)
-        mean, log_variance = self._infer(params, batch, noise).posterior
-        return mean + jnp.exp(log_variance / 2) * noise
+        return self._infer(params, batch, noise).posterior.from_noise(noise)
 
-    def decode(self, params, extra, z, label=None):
+    def decode(self, params, extra, z, condition):
         return self.likelihood.mean(self._apply("decode", params, z))
 
     def _infer(self, params: Params, batch: Batch, noise: jax.Array) -> Inference:

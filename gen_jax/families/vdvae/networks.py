@@ -11,18 +11,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
+from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.nn.conv import Conv
 
 Size = tuple[int, int]
-
-
-class Gaussian(NamedTuple):
-    """Mean and log variance, float32 [..., L] each."""
-
-    mean: jax.Array
-    log_variance: jax.Array
 
 
 class Inference(NamedTuple):
@@ -36,7 +29,7 @@ class Inference(NamedTuple):
     """
 
     outputs: jax.Array
-    posterior: Gaussian
+    posterior: DiagonalGaussian
     kl: jax.Array
     log_ratios: jax.Array
 
@@ -130,12 +123,12 @@ class TopDownBlock(nn.Module):
         )
         self.residual = network(self.width, last_init=_scaled(self.depth))
 
-    def prior(self, h: jax.Array) -> tuple[Gaussian, jax.Array]:
+    def prior(self, h: jax.Array) -> tuple[DiagonalGaussian, jax.Array]:
         """p(z_l|z_<l), and the path with what this network adds to it."""
         parameters, update = jnp.split(self.prior_network(h), [2 * self.latent_channels], -1)
         return _gaussian(parameters), h + update
 
-    def posterior(self, h: jax.Array, activations: jax.Array) -> Gaussian:
+    def posterior(self, h: jax.Array, activations: jax.Array) -> DiagonalGaussian:
         """q(z_l|x, z_<l) from the path before `prior` and what came up at its resolution."""
         return _gaussian(self.posterior_network(jnp.concatenate([h, activations], -1)))
 
@@ -145,24 +138,13 @@ class TopDownBlock(nn.Module):
         return h + self.residual(h)
 
 
-def _gaussian(parameters: jax.Array) -> Gaussian:
+def _gaussian(parameters: jax.Array) -> DiagonalGaussian:
     mean, log_sigma = jnp.split(parameters.astype(jnp.float32), 2, -1)
-    return Gaussian(mean, 2 * log_sigma)
-
-
-def _draw(gaussian: Gaussian, noise: jax.Array) -> jax.Array:
-    return gaussian.mean + jnp.exp(gaussian.log_variance / 2) * noise
+    return DiagonalGaussian(mean, 2 * log_sigma)
 
 
 def _flat(x: jax.Array) -> jax.Array:
     return x.reshape(len(x), -1)
-
-
-def divergence(q: Gaussian, p: Gaussian) -> jax.Array:
-    """KL(q || p) of diagonal Gaussians in nats: [N, ...] each -> [N]."""
-    # The KL is the same in the units in which p is N(0, I).
-    mean = (q.mean - p.mean) * jnp.exp(-p.log_variance / 2)
-    return likelihoods.gaussian_kl(_flat(mean), _flat(q.log_variance - p.log_variance))
 
 
 class VDVAENetwork(nn.Module):
@@ -243,15 +225,14 @@ class VDVAENetwork(nn.Module):
 
         def latents(layer, level, block, h, prior):
             posterior = block.posterior(h, activations[level])
-            z = _draw(posterior, noise[layer])
+            z = posterior.from_noise(noise[layer])
             layers.append((z, prior, posterior))
             return z
 
         outputs = self._top_down(len(noise[0]), latents)
-        kl = [divergence(q, p) for _, p, q in layers]
-        log_prob = likelihoods.gaussian_log_prob
-        log_ratios = [_flat(log_prob(z, *p) - log_prob(z, *q)).sum(-1) for z, p, q in layers]
-        posterior = Gaussian(
+        kl = [_flat(q.kl(p)).sum(-1) for _, p, q in layers]
+        log_ratios = [_flat(p.log_prob(z) - q.log_prob(z)).sum(-1) for z, p, q in layers]
+        posterior = DiagonalGaussian(
             *(jnp.concatenate([_flat(q[part]) for _, _, q in layers], -1) for part in (0, 1))
         )
         return Inference(outputs, posterior, jnp.stack(kl[::-1]), jnp.stack(log_ratios[::-1]))
@@ -263,7 +244,7 @@ class VDVAENetwork(nn.Module):
         """
         parts = self._split(temperature * noise)
         return self._top_down(
-            len(noise), lambda layer, level, block, h, prior: _draw(prior, parts[layer])
+            len(noise), lambda layer, level, block, h, prior: prior.from_noise(parts[layer])
         )
 
     def decode(self, z: jax.Array) -> jax.Array:

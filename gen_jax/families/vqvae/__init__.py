@@ -1,5 +1,6 @@
 """Autoencoders with discrete latents (van den Oord et al. 2017, arXiv 1711.00937)."""
 
+import dataclasses
 import math
 
 from ml_collections import ConfigDict
@@ -7,36 +8,45 @@ from ml_collections import ConfigDict
 from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
-from gen_jax.families.base import check_sizes
+from gen_jax.families import requirements
+from gen_jax.families.base import TEMPERATURE, FamilyDefinition
+from gen_jax.families.requirements import IMAGES, Requirement
 from gen_jax.families.vqvae.family import VQVAE
 from gen_jax.families.vqvae.networks import VQVAENetwork
 from gen_jax.families.vqvae.quantizers import Quantizer, ScalarQuantizer, VectorQuantizer
-
-FAMILIES = (VQVAE,)
+from gen_jax.settings import Setting
 
 QUANTIZERS = ("vq", "fsq")
 
 MAX_CODES = 2**20  # each is counted, in training and in evaluation
 
 
-def default_model() -> ConfigDict:
-    model = ConfigDict()
-    model.width = 64  # channels of every layer
-    model.residual_blocks = 2  # of the encoder, and of the decoder
-    model.likelihood = "bernoulli"
-    model.likelihood_components = 10  # of discretized_logistic_mixture
-    model.sigma = 0.1  # Gaussian likelihood: its standard deviation; 0: learned
-    model.quantizer = "vq"  # a learned codebook; or "fsq", finite scalar quantisation
-    # Of a learned codebook:
-    model.codebook_size = 512
-    model.code_dim = 16
-    model.decay = 0.99  # of its moving averages, a step
-    model.commitment = 0.25  # weight of the encoder's distance from it
-    model.restart_threshold = 0.1  # codes under this part of an even share are moved; 0: none
-    # Of fsq: levels of each dimension of a code; the codebook is all their combinations.
-    model.levels = (8, 8, 8)
-    model.dtype = "float32"  # of the networks' arithmetic; or "bfloat16"
-    return model
+SETTINGS = {
+    "width": Setting(64, "channels of every layer", minimum=1),
+    "residual_blocks": Setting(2, "of the encoder, and of the decoder", maximum=1_000),
+    **likelihoods.SETTINGS,
+    "sigma": dataclasses.replace(likelihoods.SETTINGS["sigma"], default=0.1),
+    "quantizer": Setting(
+        "vq",
+        "a learned codebook (vq), or finite scalar quantisation (fsq)",
+        choices=QUANTIZERS,
+    ),
+    "codebook_size": Setting(512, "codes of a learned codebook", minimum=1),
+    "code_dim": Setting(16, "dimensions of its codes", minimum=1),
+    "decay": Setting(0.99, "of its moving averages, a step"),
+    "commitment": Setting(0.25, "weight of the encoder's distance from it"),
+    "restart_threshold": Setting(
+        0.1, "its codes under this part of an even share are moved; 0: none"
+    ),
+    "levels": Setting(
+        (8, 8, 8),
+        "of each dimension of a code of fsq; the codebook is all their combinations",
+        element=0,
+    ),
+    "dtype": Setting("float32", "of the networks' arithmetic", choices=("float32", "bfloat16")),
+}
+
+REQUIREMENTS = (Requirement({}, {"data": IMAGES}, "a VQ-VAE is of convolutions"),)
 
 
 def build(model: ConfigDict, spec: DataSpec) -> VQVAE:
@@ -45,13 +55,7 @@ def build(model: ConfigDict, spec: DataSpec) -> VQVAE:
     Raises:
       UserError: if the section has something unknown or does not suit the data.
     """
-    for key, valid in (("quantizer", QUANTIZERS), ("dtype", ("float32", "bfloat16"))):
-        if model[key] not in valid:
-            raise UserError(f"unknown model.{key} {model[key]!r}; valid are: {', '.join(valid)}")
-    if not spec.is_image:
-        raise UserError("a VQ-VAE needs images; choose another --config.data.name")
-    sizes = ("width", "codebook_size", "code_dim", "likelihood_components")
-    check_sizes(model, sizes, repeats=("residual_blocks",))
+    requirements.check(model, spec, REQUIREMENTS)
     likelihood = likelihoods.from_config(model, spec)
     quantizer = _quantizer(model)
     network = VQVAENetwork(
@@ -95,3 +99,14 @@ def _quantizer(model: ConfigDict) -> Quantizer:
         commitment=model.commitment,
         restart_threshold=model.restart_threshold,
     )
+
+
+DEFINITION = FamilyDefinition(
+    name="vqvae",
+    models=(VQVAE,),
+    build=build,
+    settings=SETTINGS,
+    sample_options={"temperature": TEMPERATURE},  # of a prior that is fitted to its encodings
+    validation_metrics=("mse", "codebook"),
+    metrics=("mse", "codebook"),
+)

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import likelihoods
-from gen_jax.data.spec import DataSpec
-from gen_jax.families.base import Batch, Extra, Params, Posterior
+from gen_jax.data.spec import Batch, DataSpec
+from gen_jax.families.base import Extra, Params
 from gen_jax.families.vqvae import quantize
 from gen_jax.families.vqvae.networks import VQVAENetwork
 from gen_jax.families.vqvae.quantizers import Quantizer
+from gen_jax.likelihoods import DiagonalGaussian
 
 # The encoder has no noise. This stands for none (a standard deviation of 5e-5) and is finite,
 # so that densities and draws of q(z|x) can be computed.
@@ -39,6 +40,7 @@ class VQVAE:
     likelihood: likelihoods.Likelihood
 
     turns = (("vqvae",),)
+    given = ()
 
     @property
     def latent_dim(self) -> int:
@@ -84,16 +86,16 @@ class VQVAE:
         }
         return {"vqvae": distortion + penalty}, extra, metrics
 
-    def encode(self, params: Params, extra: Extra, batch: Batch) -> Posterior:
+    def encode(self, params: Params, extra: Extra, batch: Batch) -> DiagonalGaussian:
         """The encoder's output before quantisation as the mean, with hardly any variance."""
         mean = self._apply("encode", params, batch["x"]).reshape(-1, self.latent_dim)
-        return Posterior(mean, jnp.full_like(mean, _LOG_VARIANCE))
+        return DiagonalGaussian(mean, jnp.full_like(mean, _LOG_VARIANCE))
 
     def sample_posterior(self, params, extra, batch, keys):
         """The encoder's output itself: there is no noise."""
         return self.encode(params, extra, batch).mean
 
-    def decode(self, params, extra, z, label=None):
+    def decode(self, params, extra, z, condition):
         """Quantises z [N, latent_dim] and decodes the codes."""
         quantized = self.quantizer.quantize(extra, z.reshape(-1, *self._grid))
         return self.likelihood.mean(self._apply("decode", params, quantized))

@@ -70,5 +70,5 @@ def test_it_learns_a_batch():
 def test_data_without_labels_are_refused():
     with pytest.raises(UserError, match="needs images with labels"):
         build(DataSpec("bytes", (8, 8, 1), levels=17))
-    with pytest.raises(UserError, match="unknown augmentation 'x'"):
+    with pytest.raises(UserError, match=r"unknown model\.augmentations 'x'"):
         build(augmentations=("x",))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from drawing import sample
 
 from gen_jax import families, keys, parallel
 from gen_jax.data.spec import DataSpec
@@ -162,7 +163,7 @@ def test_both_players_use_the_label(of_generator, of_discriminator):
     params, extra = initial(family, spec)
     given = batch(spec)
     key = jax.random.key(3)
-    one, two = (family.sample(params, extra, key, 2, jnp.full(2, label), 1.0) for label in (0, 1))
+    one, two = (sample(family, params, extra, key, 2, jnp.full(2, label)) for label in (0, 1))
     assert one.shape == (2, 8, 8, 1) and (one != two).any()
     other = given | {"label": (given["label"] + 1) % 3}
     values, _, metrics = losses(family, params, extra, given, BOTH)
@@ -253,8 +254,8 @@ def test_batch_norm_trains_on_the_batch_and_samples_with_averages():
     differs = jax.tree.map(lambda a, b: bool((a != b).any()), moved, extra)
     assert any(jax.tree.leaves(differs))
     key = jax.random.key(0)
-    alone = family.sample(params, moved, key, 1)
-    among = family.sample(params, moved, key, 5)
+    alone = sample(family, params, moved, key, 1)
+    among = sample(family, params, moved, key, 5)
     np.testing.assert_allclose(alone[0], among[0], rtol=1e-4, atol=1e-4)
 
 
@@ -265,7 +266,7 @@ def test_sizes_come_from_the_data(network, shape):
     widths = {"generator_widths": (4, 6, 8), "discriminator_widths": (4, 6, 8)}
     family = build(spec, network=network, **widths)
     params, extra = jax.eval_shape(family.init, jax.random.key(0), batch(spec))
-    x = jax.eval_shape(lambda p, e: family.sample(p, e, jax.random.key(0), 3), params, extra)
+    x = jax.eval_shape(lambda p, e: sample(family, p, e, jax.random.key(0), 3), params, extra)
     assert x.shape == (3, *shape)
     logits = jax.eval_shape(family.discriminate, params, extra, batch(spec))
     assert logits.shape == (BATCH,)
@@ -301,12 +302,12 @@ def test_augmentation_reaches_the_discriminator_alone(name):
 
 REFUSED = [
     ({"loss": "x"}, r"unknown model\.loss 'x'; valid are: non_saturating"),
-    ({"network": "dcgan"}, r"need images; use --config\.model\.network=mlp"),
-    ({"augmentations": ("translation",)}, r"need images"),
+    ({"network": "dcgan"}, r"needs images .*; use --config\.model\.network=mlp"),
+    ({"augmentations": ("translation",)}, r"needs images"),
     ({"generator_condition": "concat"}, r"needs both"),
     (
         {"generator_condition": "norm", "discriminator_condition": "concat"},
-        r"needs --config\.model\.generator_norm=batch",
+        r"use --config\.model\.generator_norm=batch",
     ),
     (
         {"generator_condition": "concat", "discriminator_condition": "concat", "pack": 2},
@@ -317,10 +318,18 @@ REFUSED = [
     ({"simultaneous": True, "discriminator_updates": 5}, r"discriminator_updates=1"),
 ]
 IMAGES = [
-    ((8, 8, 1), {"network": "infogan", "generator_widths": (4, 4)}, r"generator_widths='\(64, 128"),
-    ((8, 8, 1), {"network": "dcgan", "discriminator_widths": ()}, r"discriminator_widths is empty"),
+    (
+        (8, 8, 1),
+        {"network": "infogan", "generator_widths": (4, 4)},
+        r"generator_widths=\"\(64, 128",
+    ),
+    (
+        (8, 8, 1),
+        {"network": "dcgan", "discriminator_widths": ()},
+        r"discriminator_widths=\"\(64, 128, 256\)",
+    ),
     ((4, 4, 1), {"network": "dcgan"}, r"use --config\.model\.network=resnet"),
-    ((64, 3, 1), {"network": "dcgan"}, r"these are 64x3"),
+    ((64, 3, 1), {"network": "dcgan"}, r"the data are bytes of shape \[64, 3, 1\]"),
     ((8, 8, 1), {"network": "resnet", "generator_norm": "batch"}, r"generator_norm=none"),
     ((8, 8, 1), {"network": "resnet", "spectral_norm": True}, r"penalty=r1_r2"),
 ]

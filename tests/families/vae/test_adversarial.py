@@ -117,14 +117,14 @@ def test_who_learns_what_in_a_vae_gan():
         mean, log_variance = family.encode(own, {}, given)
         noise = keys.normal(inner, (1, 2))[:, 0]
         z = mean + jnp.exp(log_variance / 2) * noise
-        decode = lambda z: family.spec.center(family.decode(own, {}, z, given["label"]))  # noqa: E731
+        decode = lambda z: family.spec.center(family.decode(own, {}, z, given))  # noqa: E731
         real = family.spec.center(given["x"])
         difference = family._judge(own, decode(z))[0] - family._judge(own, real)[0]
         prior = family._apply("sample_prior", own, keys.named(EACH, "prior"), given["label"], 1.0)
         generator = sum(
             jax.nn.softplus(-family._judge(own, decode(part))[1]).mean() for part in (z, prior)
         )
-        rate = likelihoods.gaussian_kl(mean, log_variance).mean()
+        rate = likelihoods.DiagonalGaussian(mean, log_variance).kl().sum(-1).mean()
         return rate, 0.5 * jnp.square(difference).sum(-1).mean(), generator
 
     rate, features, generator = jax.jacrev(parts)(params["vae"])

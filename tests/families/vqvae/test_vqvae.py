@@ -71,7 +71,7 @@ def test_loss_and_abilities_by_hand(likelihood, quantizer):
             return values["vqvae"], metrics
 
         z = family.encode(params, extra, batch).mean
-        abilities = (z, family.codes(params, extra, batch), family.decode(params, extra, z))
+        abilities = (z, family.codes(params, extra, batch), family.decode(params, extra, z, {}))
         return jax.value_and_grad(loss, has_aux=True)(params), abilities
 
     out = on_devices(run, batch, each)
@@ -116,7 +116,7 @@ def test_sizes_and_channels_come_from_the_data(shape):
     assert jax.eval_shape(family.codes, params, extra, batch).shape == (4, *grid)
     mean, log_variance = jax.eval_shape(family.encode, params, extra, batch)
     assert mean.shape == log_variance.shape == (4, family.latent_dim)
-    decoded = jax.eval_shape(family.decode, params, extra, mean)
+    decoded = jax.eval_shape(family.decode, params, extra, mean, {})
     assert decoded.shape == (4, *shape) and decoded.dtype == jnp.float32
 
 
@@ -148,7 +148,7 @@ def test_abilities():
     assert build(quantizer="fsq").codebook_size == 12 and family.codebook_size == 7
     with pytest.raises(UserError, match="codes, which VAE lacks; families that have it: VQVAE"):
         model = families.default_model("vae")
-        families.require(families.build("vae", model, SPECS["bernoulli"]), base.Discrete, "it")
+        families.require(families.build("vae", model, SPECS["bernoulli"]), "it", base.Discrete)
 
 
 def test_bfloat16_computes_in_it_and_keeps_float32_parameters_and_losses():

@@ -1,0 +1,151 @@
+"""The pictures of a run: samples, reconstructions, interpolations, the map of a latent plane."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+from gen_jax import families, files, pictures
+from gen_jax.data.spec import Batch
+from gen_jax.evaluation.context import Context, once
+from gen_jax.families.base import Autoencoder, Sampler
+from gen_jax.report import charts
+from gen_jax.workdir.claim import samples_folder
+
+INDEX = "pictures.json"  # in the folder of the pictures: what there is, in order
+
+_SAMPLES = 64
+_POINTS = 2_500
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """One kind of picture.
+
+    Attributes:
+      name: of its file.
+      caption: what a reader sees in it.
+      needs: abilities of the models that it is of.
+      draw: of a context, a picture uint8 [H, W, 3]; None where the data have none.
+    """
+
+    name: str
+    caption: str
+    needs: tuple[type, ...]
+    draw: Callable[[Context], np.ndarray | None]
+
+
+def samples(context: Context) -> np.ndarray | None:
+    """Samples: images in a grid, a column a class; points in the plane over the data."""
+    subject, spec = context.subject, context.subject.spec
+    if spec.is_image:
+        classes = subject.num_classes
+        num, columns = (classes * 8, classes) if 0 < classes <= 16 else (_SAMPLES, 8)
+        return pictures.tile(spec.to_uint8(subject.sample(num)), columns)
+    if spec.shape == (2,) and spec.kind == "real":
+        train = context.dataset.splits["train"]
+        data = train.gather(np.arange(min(_POINTS, len(train))))["x"]
+        return charts.scatter(subject.sample(_POINTS), data)
+    return None
+
+
+@once
+def _batch(context: Context) -> Batch:
+    """The first examples of the split."""
+    index = np.arange(min(32, len(context.examples)))
+    return context.dataset.batch(context.split, index)
+
+
+def reconstructions(context: Context) -> np.ndarray | None:
+    """Examples, with their reconstructions from the posterior mean below."""
+    subject = context.subject
+    if not subject.spec.is_image:
+        return None
+    batch, to_uint8 = _batch(context), subject.spec.to_uint8
+    decoded = subject.decode(subject.encode(batch).mean, _condition(context, batch))
+    return pictures.pairs(to_uint8(batch["x"]), to_uint8(decoded), columns=8)
+
+
+def _condition(context: Context, batch: Batch) -> Batch:
+    return {name: batch[name] for name in context.subject.given}
+
+
+def interpolation(context: Context, rows: int = 4, steps: int = 10) -> np.ndarray | None:
+    """Each row: a straight line in latent space between two examples, shown at its ends."""
+    subject, batch = context.subject, _batch(context)
+    if not subject.spec.is_image or len(batch["x"]) < 2:
+        return None
+    z = subject.encode(batch).mean
+    part = jnp.linspace(0, 1, steps)[:, None]
+    strips = []
+    for row in range(min(rows, len(z) // 2)):
+        first, last = 2 * row, 2 * row + 1
+        line = (1 - part) * z[first] + part * z[last]
+        # What the decoder is given changes half way.
+        nearer = np.where(part[:, 0] < 0.5, first, last)
+        condition = {name: a[nearer] for name, a in _condition(context, batch).items()}
+        decoded = subject.decode(line, condition)
+        ends = batch["x"][first : last + 1]
+        strips.append(jnp.concatenate([ends[:1], decoded, ends[1:]]))
+    return pictures.tile(subject.spec.to_uint8(jnp.concatenate(strips)), columns=steps + 2)
+
+
+def latent_map(context: Context, size: int = 20) -> np.ndarray | None:
+    """Decoded quantiles of N(0, I): cells of equal probability (Kingma and Welling 2014, fig. 4).
+
+    Of the label 0 where the decoder is given one.
+    """
+    subject = context.subject
+    if not subject.spec.is_image or subject.family.latent_dim != 2:
+        return None
+    quantiles = special.ndtri((np.arange(size) + 0.5) / size)
+    z = np.stack(np.meshgrid(quantiles, quantiles[::-1]), -1).reshape(-1, 2)
+    decoded = subject.decode(jnp.float32(z))
+    return pictures.tile(subject.spec.to_uint8(decoded), columns=size, gap=0)
+
+
+# In the order in which a report shows them.
+PICTURES = (
+    Picture("samples", "Samples from the model.", (Sampler,), samples),
+    Picture(
+        "reconstructions",
+        "Held-out examples, with their reconstructions below.",
+        (Autoencoder,),
+        reconstructions,
+    ),
+    Picture(
+        "interpolation",
+        "Straight lines in latent space between two held-out examples (at the ends).",
+        (Autoencoder,),
+        interpolation,
+    ),
+    Picture(
+        "latent_map",
+        "Decoded points of the latent plane, at equal steps of N(0, I)'s probability.",
+        (Autoencoder,),
+        latent_map,
+    ),
+)
+
+
+def sample_picture(context: Context) -> np.ndarray | None:
+    """A picture of samples, uint8 [H, W, 3]; None for models and data that have none."""
+    return samples(context) if families.has(context.subject.family, Sampler) else None
+
+
+def write(context: Context, workdir: Path) -> list[Path]:
+    """All pictures that suit the model, made from examples of the context's split."""
+    folder, written, index = samples_folder(workdir), [], []
+    for kind in PICTURES:
+        if not families.has(context.subject.family, *kind.needs):
+            continue
+        picture = kind.draw(context)
+        if picture is not None:
+            written.append(pictures.save_png(folder / f"{kind.name}.png", picture))
+            index.append({"name": kind.name, "caption": kind.caption})
+    files.write_whole(folder / INDEX, json.dumps(index, indent=2))
+    return written

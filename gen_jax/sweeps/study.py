@@ -1,0 +1,450 @@
+"""Runs a sweep on Ray Tune. Each trial is an ordinary run, `launch.py train`, in its own workdir.
+
+A study's folder holds `study.json` (what it is), `runs/TRIAL/` (workdirs), and at the end
+`results.csv` and `report.html`. How far a study is stands in the workdirs alone: the same command
+starts all trials again, each tells Ray what its log holds and goes on from its checkpoint. What
+Ray writes for itself (`ray/`) holds pickles, and is never read.
+"""
+
+import ctypes
+import dataclasses
+import importlib.util
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gen_jax import config as config_lib
+from gen_jax import files
+from gen_jax.errors import UserError
+from gen_jax.sweeps.spec import Choice, Overrides, Sweep, Uniform
+from gen_jax.workdir import claim as workdir_lib
+from gen_jax.workdir.logs import read_metrics
+
+LAUNCH = Path(__file__).parents[2] / "launch.py"
+OVERRIDES, ERROR = "overrides.json", "error.txt"  # in a trial's workdir
+RETRIES = 3  # of a run that was killed; one that ends in an error of its own is not tried again
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """How a run stands.
+
+    Attributes:
+      name: of its workdir under `runs/`.
+      overrides: config keys and values that make it.
+      status: "finished", "stopped early", "failed" or "unfinished".
+      step: of the last validation.
+      value: of the sweep's metric there, None if there is none.
+      error: why it failed.
+    """
+
+    name: str
+    overrides: Overrides
+    status: str
+    step: int
+    value: float | None
+    error: str = ""
+
+    @property
+    def outcome(self) -> str:
+        return f"{self.status} ({self.error})" if self.error else self.status
+
+
+def arguments(overrides: Overrides) -> list[str]:
+    """`--config.KEY=VALUE` for each."""
+    return [f"--config.{key}={value}" for key, value in overrides.items()]
+
+
+def trial_name(index: int, overrides: Overrides) -> str:
+    """For example `003_lr=0.001,beta=4`: what tells the runs of a study apart."""
+    parts = []
+    for key, value in overrides.items():
+        shown = f"{value:.4g}" if isinstance(value, float) else value
+        parts.append(f"{key.rpartition('.')[2]}={shown}")
+    name = f"{index:03}_{','.join(parts)}"
+    return "".join(c if c.isalnum() or c in "=,._+-" else "-" for c in name)[:120]
+
+
+def load(path_and_argument: str) -> Sweep:
+    """The `sweep(...)` of an experiment file, given the same as its `get_config`.
+
+    Raises:
+      UserError: if it has none, or no such argument.
+    """
+    path, _, argument = path_and_argument.partition(":")
+    get_config = config_lib.experiment_function(path)
+    function = getattr(config_lib.load_module(path), "sweep", None)
+    if function is None:
+        raise UserError(f"{path} has no sweep(); see experiments/sweep_digits.py for one")
+    return function(**get_config.values(argument))
+
+
+class Process:
+    """A run's process, and the validation rows that it writes.
+
+    Args:
+      command: that trains the run; the same command resumes it.
+      workdir: of the run.
+      replay: rows that the log holds already come first; otherwise only those after them.
+      environment: variables that it has beside this process's own.
+    """
+
+    def __init__(
+        self, command: list[str], workdir: Path, replay: bool, environment: dict[str, str]
+    ):
+        self.workdir = workdir
+        self._command, self._environment = command, environment
+        self._process = None
+        self._reported = 0 if replay else max((row["step"] for row in self.rows()), default=0)
+
+    def next_row(self) -> dict | None:
+        """Waits for the next validation row; None at the end of the run.
+
+        Raises:
+          UserError: if the run ended in an error of its own, with its line.
+          RuntimeError: if it was killed.
+        """
+        while True:
+            # Asked before the log is read: a row may be the last thing that a process did.
+            ended = self._process and self._process.poll()
+            for row in self.rows():
+                if row["step"] > self._reported:
+                    self._reported = row["step"]
+                    return row
+            if self._process is None:
+                self._start()
+            elif ended == 0:
+                return None
+            elif ended is not None:
+                self._process = None
+                if ended == 1:
+                    raise UserError(self._last_line())
+                raise RuntimeError(f"its process ended with exit code {ended}")
+            time.sleep(0.1)
+
+    def rows(self) -> list[dict]:
+        """Its validation rows so far."""
+        rows = read_metrics(self.workdir)
+        return [row for row in rows if any(name.startswith("validation/") for name in row)]
+
+    def stop(self) -> None:
+        """Ends the process, which saves its state first."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(60)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._process = None
+
+    def _start(self) -> None:
+        # A sweep that was killed took its runs with it, which save before they go.
+        while not workdir_lib.is_free(self.workdir):
+            time.sleep(0.1)
+        with open(self.workdir / "output.txt", "ab") as output:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment | os.environ,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=_stop_with_parent,
+            )
+
+    def _last_line(self) -> str:
+        lines = (self.workdir / "output.txt").read_text(errors="replace").strip().splitlines()
+        return lines[-1].removeprefix("error: ") if lines else "no output"
+
+
+def _stop_with_parent() -> None:
+    """So that no run goes on when the process that watches it is killed (Linux)."""
+    if sys.platform == "linux":
+        death_signal = 1
+        ctypes.CDLL(None).prctl(death_signal, signal.SIGTERM)
+
+
+def _trainable(sweep: Sweep, folder: Path, command: list[str]):
+    """The class of Tune's actors: each watches one run."""
+    from ray import tune
+
+    class Run(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self._overrides = _overrides(config)
+            self._workdir = workdir = folder / "runs" / self.trial_name
+            if sweep.search == "pbt":
+                # Overrides change as it goes on, and with them the config that it is started by.
+                (workdir / "config.json").unlink(missing_ok=True)
+            write_overrides(workdir, self._overrides)
+            (workdir / ERROR).unlink(missing_ok=True)
+            full = [*command, f"--workdir={workdir}", *arguments(self._overrides)]
+            # Replayed rows would have a population exploit states of the past.
+            replay = sweep.search != "pbt"
+            self._process = Process(full, workdir, replay, _share(sweep))
+
+        def step(self) -> dict[str, Any]:
+            try:
+                row = self._process.next_row()
+                done = row is None
+                row = self._process.rows()[-1] if done else row
+                if sweep.metric not in row:
+                    there = ", ".join(name for name in row if name.startswith("validation/"))
+                    raise UserError(f"no metric {sweep.metric!r}; validation has: {there}")
+            except UserError as error:
+                (self._workdir / ERROR).write_text(str(error))
+                return {sweep.metric: _worst(sweep), "steps": 0, "done": True}
+            except RuntimeError as error:
+                # Should it stay the last word: Ray tries again a few times.
+                (self._workdir / ERROR).write_text(str(error))
+                raise
+            return {sweep.metric: row[sweep.metric], "steps": row["step"], "done": done}
+
+        def cleanup(self) -> None:
+            self._process.stop()
+
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            """A copy of the run's newest checkpoint, for population-based training."""
+            self._process.stop()
+            source = self._workdir / "checkpoints"
+            if source.is_dir():
+                shutil.copytree(source, Path(checkpoint_dir) / "checkpoints")
+            (Path(checkpoint_dir) / "from.txt").write_text(self._workdir.name)
+
+        def load_checkpoint(self, checkpoint_dir: str) -> None:
+            """Goes on from another run's checkpoint, with this trial's overrides."""
+            given = Path(checkpoint_dir)
+            parent = (given / "from.txt").read_text()
+            if parent == self._workdir.name:
+                return  # it resumes by itself, from a checkpoint that may be newer
+            self._process.stop()
+            own, copy = self._workdir / "checkpoints", self._workdir / "checkpoints.copy"
+            shutil.rmtree(copy, ignore_errors=True)
+            if (given / "checkpoints").is_dir():
+                shutil.copytree(given / "checkpoints", copy)
+            shutil.rmtree(own, ignore_errors=True)
+            if copy.is_dir():
+                copy.rename(own)  # whole, whenever this is killed
+            with open(self._workdir / "parents.jsonl", "a") as file:
+                line = {"parent": parent, "overrides": self._overrides}
+                file.write(json.dumps(line) + "\n")
+
+    return Run
+
+
+def _share(sweep: Sweep) -> dict[str, str]:
+    """Variables that keep a run to its part of the machine."""
+    share = {"NPROC": str(max(1, round(sweep.cpus)))}  # threads of XLA's pool
+    if 0 < sweep.gpus < 1:
+        share["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * sweep.gpus:.3f}"
+    return share
+
+
+def write_overrides(workdir: Path, overrides: Overrides) -> None:
+    workdir.mkdir(parents=True, exist_ok=True)
+    files.write_whole(workdir / OVERRIDES, json.dumps(overrides))
+
+
+def _overrides(config: dict[str, Any]) -> Overrides:
+    """Of one of Tune's trials."""
+    return config.get("overrides", config)
+
+
+def _worst(sweep: Sweep) -> float:
+    return float("-inf") if sweep.mode == "max" else float("inf")
+
+
+def run(config: str, overrides: list[str], sweep: Sweep, folder: Path, address: str) -> list[Trial]:
+    """Runs a study, or goes on with it, and returns its trials, the best first.
+
+    Args:
+      config: experiment file with its argument, as for `launch.py train`.
+      overrides: `--config.KEY=VALUE` of all trials.
+      sweep: what is tried.
+      folder: of the study, where every node of a cluster can reach it.
+      address: of a Ray cluster; "" starts Ray on this machine and stops it at the end.
+
+    Raises:
+      UserError: without Ray, or if the folder holds another study or is another sweep's now.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise UserError("a sweep needs Ray: pip install -e '.[sweep]'")
+    built = config_lib.override(config_lib.load_file(config), overrides)
+    folder = folder.absolute()
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    with workdir_lib.lock(folder):
+        _claim(folder, {"config": config, "overrides": overrides, "sweep": _described(sweep)})
+        _run(config, overrides, sweep, folder, address, built)
+    return trials(folder, sweep)
+
+
+def _run(
+    config: str, overrides: list[str], sweep: Sweep, folder: Path, address: str, built: ConfigDict
+) -> None:
+    import ray
+    from ray import tune
+
+    command = [sys.executable, str(LAUNCH), "train", f"--config={config}", *overrides]
+    trainable = tune.with_resources(
+        _trainable(sweep, folder, command), {"cpu": sweep.cpus, "gpu": sweep.gpus}
+    )
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # so that a config's paths hold
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # runs have their own logs
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # `_progress` says it in a line
+    shutil.rmtree(folder / "ray", ignore_errors=True)
+    local = {"include_dashboard": False} if not address else {}
+    ray.init(address=address or "local", log_to_driver=False, logging_level="error", **local)
+    try:
+        tuner = tune.Tuner(
+            trainable,
+            param_space=_param_space(sweep, tune),
+            tune_config=_tune_config(sweep, folder, built.eval_every, built.steps, tune),
+            run_config=tune.RunConfig(
+                name="ray",
+                storage_path=str(folder),
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                callbacks=[_progress(sweep, folder, tune)],
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    finally:
+        ray.shutdown()
+
+
+def _described(sweep: Sweep) -> dict:
+    return json.loads(json.dumps(dataclasses.asdict(sweep), default=str))
+
+
+def _read(path: Path) -> Any:
+    try:
+        return files.read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); restore or remove its folder") from None
+
+
+def _claim(folder: Path, study: dict) -> None:
+    """Writes study.json, or refuses a folder that holds another."""
+    path = folder / "study.json"
+    if path.exists():
+        if _read(path) != study:
+            raise UserError(f"{folder} holds another study; choose another --workdir")
+        return
+    files.write_whole(path, json.dumps(study, indent=2) + "\n")
+
+
+def _param_space(sweep: Sweep, tune) -> dict[str, Any]:
+    """What Tune draws a trial's overrides from."""
+    if sweep.trials:
+        return {"overrides": tune.grid_search(list(sweep.trials))}
+    space = {}
+    for key, each in sweep.space.items():
+        if isinstance(each, Choice):
+            space[key] = tune.choice(list(each.values))
+        elif isinstance(each, Uniform):
+            space[key] = (tune.loguniform if each.log else tune.uniform)(each.low, each.high)
+    return space
+
+
+def _tune_config(sweep: Sweep, folder: Path, interval: int, steps: int, tune):
+    from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
+    from ray.tune.search import BasicVariantGenerator
+    from ray.tune.search.optuna import OptunaSearch
+
+    judged = {"metric": sweep.metric, "mode": sweep.mode}
+    # Of a study that goes on: the same trials come first, in their order.
+    known = [_read(run / OVERRIDES) for run in _runs(folder)]
+    scheduler = search = None
+    if sweep.search == "pbt":
+        space = _param_space(sweep, tune)
+        scheduler = PopulationBasedTraining(
+            time_attr="steps", perturbation_interval=interval, hyperparam_mutations=space, **judged
+        )
+        search = BasicVariantGenerator(points_to_evaluate=known, random_state=0)
+    elif sweep.stop_early:
+        scheduler = ASHAScheduler(time_attr="steps", grace_period=interval, max_t=steps, **judged)
+    if sweep.search == "tpe" and sweep.space:
+        search = OptunaSearch(points_to_evaluate=known or None, seed=0, **judged)
+    return tune.TuneConfig(
+        num_samples=1 if sweep.trials else sweep.num_trials,
+        scheduler=scheduler,
+        search_alg=search,
+        trial_name_creator=_names(folder),
+        trial_dirname_creator=lambda trial: trial.trial_id,
+        **({} if scheduler else judged),
+    )
+
+
+def _names(folder: Path) -> Callable:
+    """The function that names Tune's trials, in their order, and makes their folders."""
+    given = {}
+
+    def name_of(trial) -> str:
+        if trial.trial_id not in given:
+            index, overrides, runs = len(given), _overrides(trial.config), _runs(folder)
+            if index < len(runs):
+                given[trial.trial_id] = runs[index].name  # a population's overrides change
+            else:
+                name = given[trial.trial_id] = trial_name(index, overrides)
+                write_overrides(folder / "runs" / name, overrides)
+        return given[trial.trial_id]
+
+    return name_of
+
+
+def _runs(folder: Path) -> list[Path]:
+    """Workdirs of the trials, in their order."""
+    found = [path.parent for path in (folder / "runs").glob(f"*/{OVERRIDES}")]
+    return sorted(found, key=lambda run: int(run.name.partition("_")[0]))
+
+
+def _progress(sweep: Sweep, folder: Path, tune):
+    class Progress(tune.Callback):
+        """A line for each validation, and for whatever goes wrong."""
+
+        def on_trial_result(self, iteration, trials, trial, result, **info):
+            if not result["done"]:
+                figure = f"{sweep.metric} {result[sweep.metric]:.4g}"
+                print(f"{trial}: step {result['steps']:,}, {figure}", flush=True)
+
+        def on_trial_complete(self, iteration, trials, trial, **info):
+            print(f"{trial}: {_trial(folder / 'runs' / str(trial), sweep).outcome}", flush=True)
+
+        def on_trial_recover(self, iteration, trials, trial, **info):
+            print(f"{trial}: its process died; it goes on from its checkpoint", flush=True)
+
+        def on_trial_error(self, iteration, trials, trial, **info):
+            print(f"{trial}: its process died {RETRIES + 1} times; given up", flush=True)
+
+    return Progress()
+
+
+def trials(folder: Path, sweep: Sweep) -> list[Trial]:
+    """How every run of a study stands, the best first, read from their workdirs."""
+    found = [_trial(workdir, sweep) for workdir in _runs(folder)]
+    sign = -1 if sweep.mode == "max" else 1
+    return sorted(found, key=lambda t: (t.value is None, sign * (t.value or 0)))
+
+
+def _trial(workdir: Path, sweep: Sweep) -> Trial:
+    overrides = _read(workdir / OVERRIDES)
+    rows = [row for row in read_metrics(workdir) if sweep.metric in row]
+    step, value = (rows[-1]["step"], rows[-1][sweep.metric]) if rows else (0, None)
+    if (workdir / ERROR).exists():
+        # Its last figure is not ranked: a run that diverged may have been good before.
+        return Trial(workdir.name, overrides, "failed", step, None, (workdir / ERROR).read_text())
+    config = workdir / "config.json"
+    if config.exists() and step == workdir_lib.read_config(workdir).steps:
+        status = "finished"
+    else:
+        status = "stopped early" if sweep.stop_early else "unfinished"
+    return Trial(workdir.name, overrides, status, step, value)

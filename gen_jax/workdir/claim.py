@@ -1,0 +1,191 @@
+"""Whose a workdir is: the config and the data it was started with, and who trains in it."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from gen_jax import config as config_lib
+from gen_jax import files
+from gen_jax.data.sources import Dataset
+from gen_jax.data.spec import DataSpec
+from gen_jax.errors import UserError
+
+_MAX_CONFIG_BYTES, _MAX_DATA_BYTES = 2**20, 2**26
+
+
+@contextlib.contextmanager
+def claim(config: ConfigDict, workdir: Path, dataset: Dataset) -> Iterator[None]:
+    """Within it no other process trains in the workdir, which is of this config and these data.
+
+    `config.json` gets what may change in a run: see `Setting.affects`.
+
+    Raises:
+      UserError: if another process trains in it, or it holds a run of another config or of other
+        data.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    with lock(workdir):
+        path = workdir / "config.json"
+        saved = any((workdir / "checkpoints").glob("*"))
+        also = "" if saved else f"; nothing is saved in it, so it can go: rm -r {workdir}"
+        if path.exists() and (changes := config_lib.difference(read_config(workdir), config)):
+            raise UserError(
+                f"{workdir} holds a run of another config ({'; '.join(changes)}); use another "
+                f"--workdir, or the config that it was started with{also}"
+            )
+        before = read_data(workdir)
+        if before and before != _describe(dataset):
+            raise UserError(
+                f"{workdir} holds a run of other data, which had "
+                f"{_difference(before, _describe(dataset))}; use another --workdir, or the data "
+                f"that it was started with{also}"
+            )
+        files.write_whole(path, config_lib.to_json(config))
+        files.write_whole(workdir / "data.json", json.dumps(_describe(dataset).to_json()))
+        yield
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What a workdir knows of the data of its run.
+
+    Attributes:
+      name: as the config has it.
+      spec: what an example is.
+      sizes: examples of each split.
+      fingerprint: of data that have no place of their own, else "".
+    """
+
+    name: str
+    spec: DataSpec
+    sizes: dict[str, int]
+    fingerprint: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As `data.json` holds it."""
+        return {**vars(self), "spec": self.spec.to_json()}
+
+
+def read_data(workdir: Path) -> Data | None:
+    """What `data.json` says; None in a workdir of an older version, which has none.
+
+    Raises:
+      UserError: if it is damaged.
+    """
+    path = workdir / "data.json"
+    if not path.exists():
+        return None
+    try:
+        given = files.read_json(path, _MAX_DATA_BYTES)
+        if not isinstance(given, dict) or {*given} != {"name", "spec", "sizes", "fingerprint"}:
+            raise ValueError("it describes no data")
+        data = Data(**{**given, "spec": DataSpec.from_json(given["spec"])})
+        if not all(type(size) is int for size in dict(data.sizes).values()):
+            raise ValueError("it describes no data")
+        return data
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is damaged ({error}); restore it or remove {workdir}") from None
+
+
+def _describe(dataset: Dataset) -> Data:
+    # What the config may change at any time is no part of it.
+    sizes = {split: len(dataset.splits[split]) for split in ("train", "validation", "test")}
+    return Data(dataset.name, dataset.spec, sizes, dataset.fingerprint)
+
+
+def _difference(before: Data, now: Data) -> str:
+    """What the data had, and what they have now."""
+    for split, size in before.sizes.items():
+        if size != now.sizes[split]:
+            return f"{size:,} examples in {split}, and now {now.sizes[split]:,}"
+    if before.spec != now.spec:
+        fields = [f.name for f in dataclasses.fields(DataSpec)]
+        name = next(n for n in fields if getattr(before.spec, n) != getattr(now.spec, n))
+        return f"{name} {getattr(before.spec, name)}, and now {getattr(now.spec, name)}"
+    return "other values"
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The config of a workdir.
+
+    Raises:
+      UserError: if there is none, or it is damaged.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        raise UserError(f"no run in {workdir} (no config.json); train one with --workdir={workdir}")
+    try:
+        return config_lib.from_json(files.read_json(path, _MAX_CONFIG_BYTES))
+    except (ValueError, UserError) as error:
+        raise UserError(f"{path} is damaged ({error}); restore it or remove {workdir}") from None
+
+
+def samples_folder(workdir: Path) -> Path:
+    """Where pictures and samples go, made if it is not there.
+
+    Raises:
+      UserError: if it is a link: a stranger's may lead anywhere, and files there be written over.
+    """
+    folder = workdir / "samples"
+    if folder.is_symlink():
+        raise UserError(f"{folder} is a link; put a folder in its place")
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def is_free(workdir: Path) -> bool:
+    """Whether no process trains in it."""
+    try:
+        with open(os.open(workdir / "lock", os.O_RDWR | os.O_NOFOLLOW)) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+    """Holds the file `lock`, which names the holder: its process id and host.
+
+    A lock of the kernel (flock) and not the file's mere existence, as the kernel lets go of it
+    however the process ends, so that no SIGKILL leaves a run barred. Over NFS 4 it holds between
+    hosts too. A program that is started by this one does not inherit it, as Python opens files.
+    """
+    # A link under that name is not followed: what it points to would be written over.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    with open(os.open(workdir / "lock", flags, 0o666), "r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.1)  # it may have been taken just now, and its holder not be named yet
+            process, _, host = file.read(200).partition(" ")
+            raise UserError(
+                f"process {process} on {host} trains in {workdir} already; wait for it, stop it, "
+                "or use another --workdir"
+            ) from None
+        # No truncation before this: what a holder wrote stays until the lock is ours.
+        file.truncate(0)
+        file.write(f"{os.getpid()} {socket.gethostname()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            file.seek(0)
+            file.truncate()
+
+
+def default_workdir(experiment: str) -> Path:
+    """`experiments/vae_mnist.py:smoke` -> `runs/vae_mnist-smoke`."""
+    path, _, argument = experiment.partition(":")
+    return Path("runs") / "-".join([Path(path).stem, *filter(None, argument.split(","))])

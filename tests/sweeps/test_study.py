@@ -1,0 +1,248 @@
+"""Sweeps on Ray Tune: nothing is lost, whatever is killed."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cli
+import numpy as np
+import pytest
+
+from gen_jax.errors import UserError
+from gen_jax.sweeps import study
+from gen_jax.sweeps.spec import Sweep, grid
+
+FAKE = Path(__file__).parent / "fake_launch.py"
+RATES = (0.1, 0.2, 0.5, 1.0)
+
+
+def fake(workdir, lr, replay=True):
+    workdir.mkdir(exist_ok=True)
+    command = [sys.executable, str(FAKE), "train", f"--workdir={workdir}"]
+    return study.Process([*command, f"--config.optim.lr={lr}"], workdir, replay, {})
+
+
+def rows_of(process):
+    steps = []
+    while row := process.next_row():
+        steps.append(row["step"])
+    return steps
+
+
+def taken(workdir):
+    return [int(line) for line in (workdir / "taken.txt").read_text().split()]
+
+
+def test_a_process_gives_the_rows_of_its_run(tmp_path):
+    assert rows_of(fake(tmp_path, 0.1)) == list(range(1, 11))
+    # A finished run is asked again: its rows come back, and nothing is trained.
+    assert rows_of(fake(tmp_path, 0.1)) == list(range(1, 11))
+    assert rows_of(fake(tmp_path, 0.1, replay=False)) == []
+    assert taken(tmp_path) == list(range(1, 11))
+
+
+def test_an_error_of_the_run_and_a_kill_are_told_apart(tmp_path):
+    diverging = fake(tmp_path / "a", 1.0)
+    with pytest.raises(UserError, match=r"^loss/vae is not finite$"):
+        rows_of(diverging)
+    killed = fake(tmp_path / "b", 0.5)
+    with pytest.raises(RuntimeError, match="exit code -9"):
+        rows_of(killed)
+    # It goes on after the rows that were given, from the checkpoint.
+    assert rows_of(killed) == list(range(6, 11))
+    assert taken(tmp_path / "b") == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10]
+
+
+def test_a_stopped_process_is_gone(tmp_path):
+    process = fake(tmp_path, 0.1)
+    assert process.next_row()["step"] == 1
+    process.stop()
+    steps = len(taken(tmp_path))
+    time.sleep(0.3)
+    assert len(taken(tmp_path)) == steps < 10
+
+
+def test_a_process_waits_for_one_that_saves_before_it_goes(tmp_path):
+    code = "import fcntl, time\nf = open('lock', 'w')\nfcntl.flock(f, fcntl.LOCK_EX)\n"
+    code += "print(flush=True)\ntime.sleep(1)\nopen('gone', 'w')"
+    before = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
+    before.stdout.readline()
+    assert fake(tmp_path, 0.1).next_row()["step"] == 1
+    assert (tmp_path / "gone").exists()
+    before.wait()
+
+
+def make_run(folder, name, overrides, rows, error=None):
+    workdir = folder / "runs" / name
+    study.write_overrides(workdir, overrides)
+    (workdir / "config.json").write_text('{"family": "vae", "steps": 10}')
+    (workdir / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    if error:
+        (workdir / study.ERROR).write_text(error)
+
+
+def test_trials_are_ranked_and_each_is_accounted_for(tmp_path):
+    def row(step, value):
+        return {"step": step, "validation/elbo": value}
+
+    make_run(tmp_path, "000_lr=1", {"lr": 1}, [row(5, -3.0), row(10, -2.0)])
+    make_run(tmp_path, "001_lr=2", {"lr": 2}, [row(5, -1.0)], error="not finite")
+    make_run(tmp_path, "002_lr=3", {"lr": 3}, [row(5, -1.5)])
+    make_run(tmp_path, "003_lr=4", {"lr": 4}, [])
+    for mode, order in (("max", "201"), ("min", "021")):
+        sweep = Sweep("validation/elbo", mode, trials=grid({"lr": (1, 2, 3, 4)}), stop_early=True)
+        found = study.trials(tmp_path, sweep)
+        assert [trial.name[2] for trial in found[:2]] == [c for c in order if c != "1"]
+        status = {trial.overrides["lr"]: (trial.status, trial.value) for trial in found}
+        assert status == {
+            1: ("finished", -2.0),
+            2: ("failed", None),
+            3: ("stopped early", -1.5),
+            4: ("stopped early", None),
+        }
+    assert next(t.outcome for t in found if t.status == "failed") == "failed (not finite)"
+
+
+def test_trials_are_in_the_order_of_their_numbers(tmp_path):
+    for index in (1_000, 9, 101):
+        make_run(tmp_path, study.trial_name(index, {"lr": 1}), {"lr": 1}, [])
+    assert [run.name for run in study._runs(tmp_path)] == ["009_lr=1", "101_lr=1", "1000_lr=1"]
+
+
+def test_names_of_trials_are_names_of_folders():
+    name = study.trial_name(3, {"optim.lr": 1e-3, "model.hidden": (20, 10), "data.name": "a/b"})
+    assert name == "003_lr=0.001,hidden=-20,-10-,name=a-b"
+
+
+def test_another_study_is_refused(tmp_path):
+    study._claim(tmp_path, {"config": "a"})
+    study._claim(tmp_path, {"config": "a"})
+    with pytest.raises(UserError, match="holds another study"):
+        study._claim(tmp_path, {"config": "b"})
+    (tmp_path / "study.json").write_text("{")
+    with pytest.raises(UserError, match=r"study.json is damaged"):
+        study._claim(tmp_path, {"config": "a"})
+
+
+def test_a_share_of_a_gpu_is_a_share_of_its_memory():
+    sweep = Sweep("m", "max", trials=[{"lr": 1}], cpus=2, gpus=0.5)
+    assert study._share(sweep) == {"NPROC": "2", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.450"}
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from gen_jax.sweeps import study
+from gen_jax.sweeps.spec import Sweep, Uniform, grid
+study.LAUNCH = Path({launch!r})
+sweep = {sweep}
+overrides = ["--config.eval_every=250", "--config.checkpoint_every=250"]
+for trial in study.run("experiments/quickstart.py", overrides, sweep, Path({folder!r}), ""):
+    print("trial", trial.name, trial.status, trial.step, trial.value, sep="|")
+"""
+
+
+def drive(folder, sweep, launch=FAKE):
+    code = DRIVER.format(launch=str(launch), sweep=sweep, folder=str(folder))
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=cli.ROOT,
+        # Ray's own setting has runs give way to everything else on the machine.
+        env=os.environ | {"RAY_worker_niceness": "0"},
+    )
+
+
+def wait_for(driver, folder, number, pattern):
+    """Until so many files are there."""
+    deadline = time.time() + 600
+    while len(found := list(folder.glob(pattern))) < number:
+        assert driver.poll() is None and time.time() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def ended(driver):
+    out, _ = driver.communicate(timeout=1_200)
+    assert driver.returncode == 0, out
+    lines = [line.split("|")[1:] for line in out.splitlines() if line.startswith("trial|")]
+    return {name: (status, int(step)) for name, status, step, _ in lines}
+
+
+def test_a_killed_study_goes_on(tmp_path):
+    pytest.importorskip("ray", reason="sweeps need the extra [sweep]")
+    sweep = f"Sweep('validation/elbo', 'max', trials=grid({{'optim.lr': {RATES}}}))"
+    driver = drive(tmp_path, sweep)
+    wait_for(driver, tmp_path, 3, "runs/*/taken.txt")
+    cli.kill(driver)
+    trials = ended(drive(tmp_path, sweep))
+    assert trials == {
+        "000_lr=0.1": ("finished", 10),
+        "001_lr=0.2": ("finished", 10),
+        "002_lr=0.5": ("finished", 10),
+        "003_lr=1": ("failed", 4),
+    }
+    for name, (status, _) in trials.items():
+        steps = taken(tmp_path / "runs" / name)
+        again = len(steps) - len(set(steps))
+        # A kill costs the step under way at most: none is trained from the start again.
+        assert steps.count(1) == 1 and again <= 3, (name, steps)
+        assert sorted(set(steps)) == list(range(1, 11 if status == "finished" else 6))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "options", ["search='tpe'", "search='tpe', stop_early=True", "search='pbt'"]
+)
+def test_searches(tmp_path, options):
+    pytest.importorskip("ray", reason="sweeps need the extra [sweep]")
+    space = "{'optim.lr': Uniform(1e-3, 1.0, log=True)}"
+    sweep = f"Sweep('validation/elbo', 'max', space={space}, num_trials=6, {options})"
+    trials = ended(drive(tmp_path, sweep))
+    assert len(trials) == 6
+    assert all(status in ("finished", "stopped early") for status, _ in trials.values())
+    # The same command again: the same trials, and nothing to do.
+    before = {path: path.read_text() for path in tmp_path.glob("runs/*/taken.txt")}
+    again = ended(drive(tmp_path, sweep))
+    assert again.keys() == trials.keys()
+    if "stop_early" not in options:
+        assert before == {path: path.read_text() for path in tmp_path.glob("runs/*/taken.txt")}
+
+
+@pytest.mark.long
+def test_sixteen_trials_of_the_quickstart(tmp_path):
+    """One diverges, one is killed, and half way the driver is."""
+    pytest.importorskip("ray", reason="sweeps need the extra [sweep]")
+    rates = [*np.geomspace(1e-4, 1e-2, 15).tolist(), 1e6]
+    sweep = f"Sweep('validation/elbo', 'max', trials=grid({{'optim.lr': {rates}}}))"
+    driver = drive(tmp_path, sweep, cli.ROOT / "launch.py")
+    wait_for(driver, tmp_path, 1, "runs/003_*/checkpoints/1000")
+    (victim,) = (pid for pid, command in processes() if f"{tmp_path}/runs/003_" in command)
+    os.kill(victim, 9)
+    wait_for(driver, tmp_path, 8, "runs/*/checkpoints/3000")
+    wait_for(driver, tmp_path, 1, "runs/009_*/checkpoints/1000")
+    cli.kill(driver)
+    trials = ended(drive(tmp_path, sweep, cli.ROOT / "launch.py"))
+    assert len(trials) == 16
+    statuses = [status for status, _ in trials.values()]
+    assert statuses.count("finished") == 15 and trials["015_lr=1e+06"][0] == "failed"
+    starts = {}
+    for name in trials:
+        output = (tmp_path / "runs" / name / "output.txt").read_text()
+        titles = [line for line in output.splitlines() if "on digits: 3,000 steps" in line]
+        starts[name[:3]] = ["from step" in title for title in titles]
+    assert starts["003"] == [False, True]
+    assert sum(len(each) == 1 for each in starts.values()) >= 8
+    assert all(each == [False] + [True] * (len(each) - 1) for each in starts.values()), starts
+
+
+def processes():
+    """(pid, command line) of each process of this machine."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            yield int(path.parent.name), path.read_bytes().replace(b"\0", b" ").decode()
