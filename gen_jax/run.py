@@ -22,7 +22,7 @@ from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.workdir.claim import default_workdir, read_config
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Run:
     """A trained model with its data.
 
@@ -40,6 +40,11 @@ class Run:
     experiment: "experiment.Experiment"
     subject: Subject
     step: int
+
+    def __repr__(self) -> str:
+        config = self.experiment.config
+        what = config.experiment or config.family
+        return f"<Run of {what} on {config.data.name}, step {self.step:,}, in {self.workdir}>"
 
     @property
     def spec(self) -> DataSpec:

@@ -1,7 +1,7 @@
 """The examples of a split: random access to stored arrays, in memory or on demand."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,8 +43,9 @@ def all_rows(examples: Examples) -> Stored:
     return examples.gather(np.arange(len(examples)))
 
 
-def batch(spec: DataSpec, examples: Examples, index: np.ndarray) -> Batch:
+def batch(spec: DataSpec, examples: Examples, index: Sequence[int]) -> Batch:
     """Examples `index` [B] as models are given them, with their fixed draw of randomness."""
+    index = np.asarray(index, np.int32)
     return spec.batch(examples.gather(index), fixed_keys(examples.split, index))
 
 

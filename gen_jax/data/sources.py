@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -34,7 +34,7 @@ class Dataset:
     splits: dict[str, Examples]
     fingerprint: str = ""
 
-    def batch(self, split: str, index: np.ndarray) -> Batch:
+    def batch(self, split: str, index: Sequence[int]) -> Batch:
         """Examples `index` [B] of a split as models are given them, with their fixed draw."""
         return make_batch(self.spec, self.splits[split], index)
 

@@ -73,12 +73,13 @@ class DataSpec:
     def is_dequantized(self) -> bool:
         return self.kind == "real" and self.levels > 0
 
-    def batch(self, stored: Mapping[str, jax.typing.ArrayLike], keys: jax.Array) -> Batch:
+    def batch(self, stored: Mapping[str, jax.typing.ArrayLike], keys: jax.Array | None) -> Batch:
         """What a model is given of stored examples: the only maker of batches.
 
         Args:
           stored: arrays [B, ...] as `Examples.gather` gives them, at least x and `given`.
-          keys: [B], of the randomness of the data: binarisation, dequantisation.
+          keys: [B], of the randomness of the data: binarisation, dequantisation. None for data
+            that have none.
 
         Returns:
           x and `given` in model units; label, int32 [B], zeros where there is none; and any other
@@ -87,13 +88,14 @@ class DataSpec:
         batch = dict(stored)
         batch["x"] = self.prepare(stored["x"], keys)
         for name, spec in self.given.items():
-            batch[name] = spec.prepare(stored[name], keys_lib.named(keys, name))
+            own = None if keys is None else keys_lib.named(keys, name)
+            batch[name] = spec.prepare(stored[name], own)
         label = stored.get("label")
         label = jnp.zeros(len(batch["x"])) if label is None else label
         batch["label"] = jnp.asarray(label, jnp.int32)
         return batch
 
-    def prepare(self, raw: jax.typing.ArrayLike, keys: jax.Array) -> jax.Array:
+    def prepare(self, raw: jax.typing.ArrayLike, keys: jax.Array | None) -> jax.Array:
         """Stored examples [B, *shape] and their keys [B] -> model units [B, *shape]: float32, or
         int32 for tokens."""
         raw = jnp.asarray(raw)

@@ -86,7 +86,7 @@ class FamilyDefinition:
     alarms: tuple[Rule, ...] = ()
 
 
-TEMPERATURE = Setting(1.0, "factor of the standard deviations of what is drawn")
+TEMPERATURE = Setting(1.0, "factor of the standard deviations of what is drawn", affects="figures")
 
 
 # Abilities: what evaluators, pictures and the command line ask for by name (`families.has`). A

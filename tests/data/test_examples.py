@@ -1,0 +1,94 @@
+"""Examples by name and windows by position, in memory, on the devices and streamed."""
+
+import jax
+import numpy as np
+import pytest
+
+from gen_jax.data.batches import TrainBatches
+from gen_jax.data.examples import ArrayExamples, LazyExamples, WindowExamples, all_rows, carve
+from gen_jax.data.spec import DataSpec
+from gen_jax.errors import UserError
+
+TEXT = np.frombuffer(b"to be or not to be, that is the question", np.uint8).astype(np.int32)
+
+
+def test_any_named_array_is_gathered():
+    arrays = {"x": np.arange(6).reshape(3, 2), "mask": np.eye(3), "source": np.zeros((3, 4))}
+    examples = ArrayExamples("train", arrays)
+    found = examples.gather(np.array([2, 0]))
+    assert set(found) == set(arrays)
+    np.testing.assert_array_equal(found["mask"], np.eye(3)[[2, 0]])
+    rest, taken = carve(examples, "test", 1, 0)
+    assert (len(rest), len(taken), taken.split) == (2, 1, "test")
+    assert set(all_rows(rest)) == set(arrays)
+
+
+@pytest.mark.parametrize("stride", [1, 5])
+def test_windows_are_slices_of_the_text(stride):
+    examples = WindowExamples.every("train", TEXT, 7, stride)
+    assert len(examples) == len(range(0, len(TEXT) - 7 + 1, stride))
+    index = np.array([0, len(examples) - 1, 2])
+    for row, start in zip(examples.gather(index)["x"], index * stride, strict=True):
+        np.testing.assert_array_equal(row, TEXT[start : start + 7])
+    # The last one ends within the text; the text is held once, however many there are.
+    assert examples.start[-1] + 7 <= len(TEXT)
+    assert examples.resident()["sequence"] is TEXT
+
+
+def test_windows_keep_what_belongs_to_them():
+    start = np.array([3, 0, 9], np.int32)
+    examples = WindowExamples("train", TEXT, start, 4, {"label": np.array([7, 8, 9], np.int32)})
+    found = examples.subset("test", np.array([2, 0])).gather(np.arange(2))
+    np.testing.assert_array_equal(found["label"], [9, 7])
+    np.testing.assert_array_equal(found["x"][0], TEXT[9:13])
+
+
+def test_a_window_that_is_too_long_is_refused():
+    with pytest.raises(UserError, match="train has 40 symbols, fewer than a window of 99"):
+        WindowExamples.every("train", TEXT, 99)
+
+
+@pytest.mark.parametrize("limit_mb", [10, 0], ids=["resident", "streamed"])
+def test_a_compiled_step_reads_windows_by_position(limit_mb):
+    examples = WindowExamples.every("train", TEXT, 6)
+    batches = TrainBatches(
+        examples,
+        seeds=(0,),
+        batch_size=4,
+        num_turns=1,
+        steps_per_dispatch=3,
+        resident_limit_mb=limit_mb,
+    )
+    fetch = jax.jit(batches.fetch)
+    count = 0
+    for dispatch in batches.dispatches(0, 6):
+        assert limit_mb == 0 or set(dispatch) == {"index"}
+        for step in range(3):
+            batch = jax.tree.map(lambda x, step=step: x[step, 0], dispatch)
+            found = fetch(batches.data, batch)["x"]
+            expected = [TEXT[start : start + 6] for start in batch["index"]]
+            np.testing.assert_array_equal(found, expected)
+            count += 1
+    assert count == 6
+
+
+def test_tokens_reach_a_model_as_whole_numbers():
+    spec = DataSpec("tokens", (7,), vocabulary=tuple(map(chr, range(128))))
+    examples = WindowExamples.every("train", TEXT, 7)
+    batch = spec.batch(examples.gather(np.arange(3)), None)
+    assert batch["x"].dtype == np.int32 and batch["x"].shape == (3, 7)
+    assert "".join(spec.vocabulary[token] for token in batch["x"][0]) == "to be o"
+    assert spec.log_volume == 0 and not spec.is_image
+
+
+def test_lazy_examples_are_read_when_they_are_asked_for():
+    asked = []
+
+    def read(rows):
+        asked.append(rows)
+        return {"x": np.zeros((len(rows), 2), np.uint8), "mask": rows}
+
+    examples = LazyExamples("train", np.arange(10, 20), (2,), read).subset("b", np.array([3, 5]))
+    assert not asked
+    np.testing.assert_array_equal(examples.gather(np.array([1]))["mask"], [15])
+    assert len(asked) == 1 and len(examples) == 2

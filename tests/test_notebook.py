@@ -1,0 +1,42 @@
+"""A notebook trains on an array of its own, sees how far it is, and looks at samples."""
+
+import cli
+import nbformat
+from nbclient import NotebookClient
+
+CELLS = (
+    """
+import numpy as np
+import gen_jax
+
+rng = np.random.default_rng(0)
+images = (rng.random((90, 6, 6)) < 0.5).astype(np.uint8) * 255
+""",
+    """
+run = gen_jax.fit(
+    "experiments/vae_digits.py:smoke",
+    workdir=WORKDIR,
+    arrays={"x": images},
+    **{"data.num_validation": 10, "model.hidden": (16,)},
+)
+""",
+    "run.show()",
+    "run",
+)
+
+
+def test_fit_and_show(tmp_path):
+    notebook = nbformat.v4.new_notebook()
+    start = f"import os; os.chdir({str(cli.ROOT)!r}); WORKDIR = {str(tmp_path / 'run')!r}"
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in (start, *CELLS)]
+    NotebookClient(notebook, timeout=None).execute()
+    _, _, fit, show, card = (cell.outputs for cell in notebook.cells)
+    shown = [o.data["text/html"] for o in fit if "text/html" in o.get("data", {})]
+    bars = [html for html in shown if "<progress" in html]
+    assert len(bars) == 1 and '<progress value="20" max="20"' in bars[0], fit
+    assert "loss " in bars[0] and "examples/s" in bars[0] and "0:00 left" in bars[0]
+    said = "".join(shown)
+    assert "20 steps" in said and "step 20: validation/elbo" in said
+    assert "step 20/20" not in said, "the bar says so already"
+    assert any("image/png" in output.data for output in show)
+    assert len(card[0].data["text/plain"]) < 200
