@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from waiting import HANGS
 
 from gen_jax.training.checkpoints import Checkpoints
 
@@ -66,7 +67,7 @@ def launch(
         env=environment(devices) | env,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=HANGS,
     )
     assert code is None or done.returncode == code, (done.returncode, done.stdout, done.stderr)
     return done
@@ -113,7 +114,7 @@ def start_all(*arguments, processes: int = 2, each=None) -> list[subprocess.Pope
 
 def kill(process: subprocess.Popen, signum: int = signal.SIGKILL) -> int:
     process.send_signal(signum)
-    return process.wait(timeout=60)
+    return process.wait(timeout=HANGS)
 
 
 def leaves(workdir: Path, step: int) -> dict[str, np.ndarray]:

@@ -10,7 +10,12 @@ from hypothesis import HealthCheck, settings
 # One device in this process, whatever the shell says; tests of several start their own. Most of
 # the suite's time is compilation, and without LLVM's optimisations that takes half as long.
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+# What was compiled once is not compiled again, however small it is: not by the next run of the
+# suite, nor by its other process, nor by the programs that tests start.
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+import jax
 from idx_files import write_idx
 
 from gen_jax import parallel
@@ -24,6 +29,13 @@ settings.register_profile("fresh", derandomize=False, print_blob=True, **_SLOW)
 settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+    """A process that has run all modules would hold all that they have compiled: gigabytes."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

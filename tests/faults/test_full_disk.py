@@ -8,11 +8,11 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 
 import cli
 import jax
 import pytest
+import waiting
 from drills import SMALL
 
 from gen_jax import files
@@ -87,8 +87,7 @@ PLACES = {
 
 def saved(workdir, step):
     """Waits for a checkpoint that is being written."""
-    while step not in checkpoints.Checkpoints(workdir / "checkpoints").steps():
-        time.sleep(0.01)
+    waiting.until(lambda: step in checkpoints.Checkpoints(workdir / "checkpoints").steps())
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -114,10 +113,7 @@ def test_it_is_told_and_mended(disk, place, whole, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert code == 1 and error.count("\n") == 1, error
     # Nobody is left waiting, so the process would end.
-    deadline = time.monotonic() + 20
-    while "np_type_handler" in {thread.name for thread in threading.enumerate()}:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    waiting.until(lambda: "np_type_handler" not in {t.name for t in threading.enumerate()})
     assert re.match(LINE, error), error
     assert checkpoints.Checkpoints(disk.workdir / "checkpoints").steps() == [20]
     assert not list(disk.workdir.rglob("*.part"))
@@ -145,7 +141,7 @@ def test_the_command_line_tells_of_it_in_one_line(tmp_path):
         env=cli.environment() | {"JAX_ENABLE_COMPILATION_CACHE": "0"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=waiting.HANGS,
     )
     assert done.returncode == 1
     assert re.fullmatch(r"error: cannot write a checkpoint .*File too large.*\n", done.stderr)

@@ -8,6 +8,7 @@ import time
 
 import cli
 import pytest
+import waiting
 
 from gen_jax import config as config_lib
 from gen_jax import experiment
@@ -110,11 +111,7 @@ class Moments:
         return any((self.workdir / "checkpoints").glob("*tmp*"))
 
     def _wait(self, condition):
-        deadline = time.monotonic() + 120
-        while not condition():
-            assert self.process.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
+        waiting.until(condition, self.process, pause=0.001)
 
 
 def drill(folder, steps, plan):

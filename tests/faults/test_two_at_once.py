@@ -5,10 +5,10 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import cli
 import pytest
+import waiting
 
 from gen_jax.errors import UserError
 from gen_jax.workdir import claim as workdir_lib
@@ -21,18 +21,13 @@ def test_two_starts_at_the_same_instant(dataset, tmp_path, monkeypatch):
     outputs = [tmp_path / "first.txt", tmp_path / "second.txt"]
     both = [cli.start("train", *LONG, f"--workdir={workdir}", output=path) for path in outputs]
     try:
-        deadline = time.monotonic() + 120
-        while all(process.poll() is None for process in both):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        waiting.until(lambda: any(process.poll() is not None for process in both))
         loser = next(i for i, process in enumerate(both) if process.poll() is not None)
         winner, said = both[1 - loser], outputs[loser].read_text()
         assert both[loser].returncode == 1, said
         assert said.startswith(f"error: process {winner.pid} on {socket.gethostname()} trains in ")
         assert said.count("\n") == 1 and str(workdir) in said
-        while not (workdir / "metrics.jsonl").is_file():
-            assert winner.poll() is None, outputs[1 - loser].read_text()
-            time.sleep(0.05)
+        waiting.until((workdir / "metrics.jsonl").is_file, winner)
         # Who only looks is let in.
         monkeypatch.chdir(cli.ROOT)
         import launch

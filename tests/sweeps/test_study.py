@@ -11,6 +11,7 @@ from pathlib import Path
 import cli
 import numpy as np
 import pytest
+import waiting
 
 from gen_jax.errors import UserError
 from gen_jax.sweeps import study
@@ -160,15 +161,13 @@ def drive(folder, sweep, launch=FAKE):
 
 def wait_for(driver, folder, number, pattern):
     """Until so many files are there."""
-    deadline = time.time() + 600
-    while len(found := list(folder.glob(pattern))) < number:
-        assert driver.poll() is None and time.time() < deadline
-        time.sleep(0.05)
-    return found
+    return waiting.until(
+        lambda: len(found := list(folder.glob(pattern))) >= number and found, driver, pause=0.05
+    )
 
 
 def ended(driver):
-    out, _ = driver.communicate(timeout=1_200)
+    out, _ = driver.communicate(timeout=waiting.HANGS)
     assert driver.returncode == 0, out
     lines = [line.split("|")[1:] for line in out.splitlines() if line.startswith("trial|")]
     return {name: (status, int(step)) for name, status, step, _ in lines}

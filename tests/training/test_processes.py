@@ -13,6 +13,7 @@ from pathlib import Path
 import cli
 import numpy as np
 import pytest
+import waiting
 import yaml
 
 import launch
@@ -46,11 +47,7 @@ def assert_same_losses(family, alone, together, resumed=0):
 
 
 def wait_for_rows(workdir, started, rows):
-    deadline = time.time() + 120
-    while len(read_metrics(workdir)) < rows:
-        assert all(process.poll() is None for process in started), "it ended too early"
-        assert time.time() < deadline
-        time.sleep(0.01)
+    waiting.until(lambda: len(read_metrics(workdir)) >= rows, *started)
 
 
 def stub(folder, name, text):
@@ -83,13 +80,13 @@ def slurm(folder, *arguments):
         env=env,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=waiting.HANGS,
     )
 
 
-def finish(started, codes, timeout=300):
+def finish(started, codes):
     """Waits for all of them -> what each said on stdout and stderr."""
-    said = [process.communicate(timeout=timeout) for process in started]
+    said = [process.communicate(timeout=waiting.HANGS) for process in started]
     assert [process.returncode for process in started] == codes, said
     return said
 
@@ -102,7 +99,7 @@ def kill_one(arguments, workdir, rows, victim):
     started[victim].kill()
     codes = [1, 1]
     codes[victim] = -signal.SIGKILL
-    _, error = finish(started, codes, timeout=60)[1 - victim]
+    _, error = finish(started, codes)[1 - victim]
     print(f"down after {time.time() - began:.1f} s")
     assert "error: another process of this run has died" in error
     assert "the same command goes on from the last checkpoint" in error
@@ -117,7 +114,7 @@ def alone(tmp_path_factory):
         cli.start("train", *RUNS[family], f"--workdir={folder / family}", devices=2)
         for family in RUNS
     ]
-    assert [process.wait(timeout=300) for process in started] == [0, 0]
+    assert [process.wait(timeout=waiting.HANGS) for process in started] == [0, 0]
     return folder
 
 
@@ -142,7 +139,7 @@ def test_a_stopped_vae_goes_on_under_slurm_as_one_process_would(alone, tmp_path)
     started = cli.start_all(*arguments)
     wait_for_rows(tmp_path / "run", started, 5)
     started[1].send_signal(signal.SIGTERM)
-    said = finish(started, [143, 143], timeout=60)
+    said = finish(started, [143, 143])
     (step,) = re.findall(r"stopped by SIGTERM at step (\d+); saved", said[0][0])
     assert read_metrics(tmp_path / "run")[-1]["step"] <= int(step)
     assert "SIGTERM" not in said[1][0]
