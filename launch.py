@@ -11,7 +11,6 @@ python launch.py reproduce --table=T [--rows=A,B]    lists a table's rows, or me
 
 import argparse
 import sys
-from pathlib import Path
 
 QUICKSTART = "experiments/quickstart.py"
 
@@ -19,7 +18,7 @@ QUICKSTART = "experiments/quickstart.py"
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The flags of a sub-command, and the `--config.` and `--options.KEY=VALUE` arguments."""
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    common.add_argument("--workdir", type=Path, help="folder of the run")
+    common.add_argument("--workdir", help="folder of the run")
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -38,12 +37,18 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     train.add_argument("--num_processes", type=int, help="how many share the run")
     train.add_argument("--process_id", type=int, help="which of them this is, from 0")
     evaluate = add("evaluate", "measure a run on the test split")
+    for command in (train, evaluate):
+        command.add_argument(
+            "--data-changed",
+            action="store_true",
+            help="its data may be others than it was started with, of the same form",
+        )
     evaluate.add_argument("--metrics", help="comma-separated; the config's by default")
     evaluate.add_argument("--replica", type=int, help="of a run with num_replicas; all by default")
     evaluate.add_argument("--record", help="table of results/ whose row this run measures")
     sample = add("sample", "draw samples of a run")
     sample.add_argument("--num", type=int, default=64, help="how many")
-    sample.add_argument("--label", type=int, help="of a class-conditional model")
+    sample.add_argument("--label", help="of a class-conditional model: a number or a name")
     sample.add_argument("--seed", type=int, default=0)
     sample.add_argument("--temperature", type=float, help="short for --options.temperature")
     sample.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")

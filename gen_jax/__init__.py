@@ -23,6 +23,7 @@ def fit(
     *,
     workdir: str | Path | None = None,
     arrays: "Mapping[str, np.ndarray] | None" = None,
+    data_changed: bool = False,
     **overrides: Any,
 ) -> "Run":
     """Trains a run, or goes on with it, and returns it as `load` does.
@@ -35,6 +36,7 @@ def fit(
       workdir: where it is; `runs/EXPERIMENT` if left out.
       arrays: your own data instead of the config's: x [N, H, W, C] or [N, D], label [N], or
         x_train, x_test and so on; see gen_jax/data/readers/arrays.py.
+      data_changed: whether the data may be others than those that the run was started with.
       **overrides: config keys and their values.
 
     Raises:
@@ -42,7 +44,7 @@ def fit(
     """
     from gen_jax import run
 
-    return run.fit(config, workdir, arrays, overrides)
+    return run.fit(config, workdir, arrays, data_changed, overrides)
 
 
 def load(
@@ -50,11 +52,15 @@ def load(
     replica: int = 0,
     *,
     arrays: "Mapping[str, np.ndarray] | None" = None,
+    data_changed: bool = False,
+    **overrides: Any,
 ) -> "Run":
     """A trained run: `run.sample(16)`, `run.log_prob(x)`, `run.encode(x)`; see `gen_jax.run`.
 
-    It needs no data, but to evaluate: a run that was trained on `arrays` takes them again.
+    It needs no data, but to evaluate: a run that was trained on `arrays` takes them again, and
+    with `data_changed` others of the same form. `overrides` are config keys that training does not
+    read and their values, as `**{"eval.judge": "auto"}` or where the data are now.
     """
-    from gen_jax import run
+    from gen_jax import config, run
 
-    return run.load(workdir, replica, arrays)
+    return run.load(workdir, replica, arrays, data_changed, config.as_arguments(overrides))

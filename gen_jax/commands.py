@@ -44,7 +44,12 @@ def run(flags: argparse.Namespace, overrides: list[str], quickstart: bool = Fals
 def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> int:
     from gen_jax import parallel
     from gen_jax.training import processes, signals
+    from gen_jax.workdir.claim import folder
 
+    for stream in (sys.stdout, sys.stderr):
+        # A character that a terminal's encoding lacks costs a question mark and not the run.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     parallel.setup()
     command: Callable = {
         "train": train,
@@ -57,11 +62,13 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
     try:
         if flags.command == "train":
             processes.connect(flags.coordinator, flags.num_processes, flags.process_id)
+        if flags.command in ("train", "evaluate", "sample"):
+            parallel.check_devices()
+        flags.workdir = flags.workdir and folder(flags.workdir)
         command(flags, overrides)
         if quickstart and parallel.is_main():
             # The tour: what a newcomer would type next.
-            tour = {"workdir": flags.workdir, "metrics": None, "replica": None, "record": None}
-            evaluate(argparse.Namespace(**tour), [])
+            evaluate(_flags(workdir=flags.workdir), [])
             report(flags, [])
         return 0
     except UserError as error:
@@ -94,7 +101,7 @@ def train(flags: argparse.Namespace, overrides: list[str]) -> None:
 
     config = config_lib.override(config_lib.load_file(flags.config), overrides)
     flags.workdir = workdir = flags.workdir or default_workdir(config.experiment)
-    trained = experiment.train(config, workdir)
+    trained = experiment.train(config, workdir, data_changed=flags.data_changed)
     if not parallel.is_main():
         return
     if not trained:
@@ -117,14 +124,13 @@ def evaluate(flags: argparse.Namespace, overrides: list[str]) -> None:
 
     workdir = _require_workdir(flags)
     config = read_config(workdir)
-    config_lib.check_untrained(overrides, config.family)
-    config_lib.override(config, overrides)
+    config_lib.override_trained(config, overrides)
     names = _listed(flags.metrics) if flags.metrics else config.eval.metrics
     evaluation.check_names(names)
     table = results.ROOT / "results" / f"{flags.record}.json"
     if flags.record:
         results.check_run(table, config, workdir, flags.replica)  # before the work
-    figures = experiment.evaluate(config, workdir, names, flags.replica)
+    figures = experiment.evaluate(config, workdir, names, flags.replica, flags.data_changed)
     console.evaluation_table(files.read_json(workdir / "evaluation.json"))
     _print_pictures(workdir)
     print(f"wrote {workdir / 'evaluation.json'}")
@@ -137,20 +143,22 @@ def evaluate(flags: argparse.Namespace, overrides: list[str]) -> None:
 def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
     import numpy as np
 
-    import gen_jax
-    from gen_jax import files, pictures
+    from gen_jax import files, pictures, run
     from gen_jax.workdir.claim import samples_folder
 
-    _refuse([argument for argument in overrides if not argument.startswith("--options.")])
+    own = [argument for argument in overrides if argument.startswith("--options.")]
+    changes = [argument for argument in overrides if argument not in own]
     if flags.num < 1:
         raise UserError(f"--num={flags.num} must be at least 1")
     workdir = _require_workdir(flags)
-    options = _sample_options(workdir, overrides)
+    options = _sample_options(workdir, own)
     if flags.temperature is not None:
         options["temperature"] = flags.temperature
-    trained = gen_jax.load(workdir, flags.replica)
+    trained = run.load(workdir, flags.replica, arguments=changes)
     x = trained.sample(flags.num, flags.label, flags.seed, **options)
-    name = f"seed_{flags.seed}" if flags.label is None else f"label_{flags.label}_seed_{flags.seed}"
+    name = f"seed_{flags.seed}"
+    if flags.label is not None:
+        name = f"label_{flags.label.replace(os.sep, '_')}_{name}"
     if flags.replica:
         name += f"_replica_{flags.replica}"
     name += "".join(f"_{key}_{value}" for key, value in options.items() if key != "batch_size")
@@ -198,9 +206,8 @@ def reproduce(flags: argparse.Namespace, overrides: list[str]) -> None:
         results.print_rows(flags.table)
         return
     for config in results.configs(flags.table, _listed(flags.rows)):
-        own = argparse.Namespace(config=config, workdir=default_workdir(config))
+        own = _flags(config=config, workdir=default_workdir(config), record=flags.table)
         train(own, [])
-        own.metrics, own.replica, own.record = None, None, flags.table
         evaluate(own, [])
 
 
@@ -214,6 +221,12 @@ def sweep(flags: argparse.Namespace, overrides: list[str]) -> None:
     flags.workdir = folder = flags.workdir or default_workdir(flags.config)
     trials = study.run(flags.config, overrides, tried, folder, flags.address)
     print(f"wrote {study_report.write(folder, flags.config, tried, trials)}")
+
+
+def _flags(**given: Any) -> argparse.Namespace:
+    """Flags of `train` and `evaluate`, with the defaults of those that are not given."""
+    defaults = {"metrics": None, "replica": None, "record": None, "data_changed": False}
+    return argparse.Namespace(**{**defaults, **given})
 
 
 def _require_workdir(flags: argparse.Namespace) -> Path:

@@ -77,7 +77,9 @@ DATA = {
         affects="nothing",
     ),
     "preprocess": Setting("dynamic_binarization", "what the model sees of the stored data"),
-    "num_validation": Setting(1_000, "examples of train that become validation", smoke=32),
+    "num_validation": Setting(
+        1_000, "examples of train that become validation; of a folder's files a tenth", smoke=32
+    ),
     "split_seed": Setting(0, "of the choice of these"),
     "resident_limit_mb": Setting(
         2_048, "larger training sets stream from the host", affects="nothing"
@@ -85,6 +87,10 @@ DATA = {
     "image_size": Setting(0, "of the square that images become; 0: as stored", maximum=8_192),
     "crop": Setting(True, "whether that is cut from the middle, or the whole squeezed"),
     "grayscale": Setting(False, "whether images of a folder lose their colours"),
+    "background": Setting("white", "the colour of what is transparent in an image"),
+    "label": Setting(
+        "", "which of a dataset's labels; if empty, its supervised one; none: without"
+    ),
     "anomalies": Setting(
         "", "a dataset whose test split is to be told from this one's", affects="figures"
     ),
@@ -225,6 +231,13 @@ def load_module(path: str) -> ModuleType:
 def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
     """Applies `--config.KEY=VALUE` arguments in place, with the types that the config has."""
     values, argv = flags.FlagValues(), ["launch.py", *arguments]
+    for argument in arguments:
+        key = argument.partition("=")[0].removeprefix("--config.")
+        if isinstance(config.get(key), ConfigDict):
+            raise UserError(
+                f"{argument}: {key} is a section; set its keys one by one, as "
+                f"--config.{key}.{next(iter(config[key]))}=VALUE"
+            )
     try:
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
         values(argv)
@@ -234,20 +247,27 @@ def override(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
     return config
 
 
-def check_untrained(arguments: Sequence[str], family: str) -> None:
-    """Refuses `--config.KEY=VALUE` arguments that would make a trained run another run.
+def as_arguments(overrides: Mapping[str, Any]) -> list[str]:
+    """`--config.KEY=VALUE` for each."""
+    return [f"--config.{key}={value}" for key, value in overrides.items()]
+
+
+def override_trained(config: ConfigDict, arguments: Sequence[str]) -> ConfigDict:
+    """`override` of a trained run's config, which refuses what would make it another run.
 
     Raises:
-      UserError: naming the first.
+      UserError: naming the first argument that would.
     """
-    keys = settings_lib.flat(sections(family))
+    keys = settings_lib.flat(sections(config.family))
     for argument in arguments:
-        setting = keys.get(argument.partition("=")[0].removeprefix("--config."))
-        if setting and setting.affects == "training":
+        key, _, value = argument.removeprefix("--config.").partition("=")
+        moved = key == "data.name" and without_place(value) == without_place(config.data.name)
+        if key in keys and keys[key].affects == "training" and not moved:
             raise UserError(
                 f"{argument}: only --config.eval.*, --config.sample.* and what else training does "
                 "not read, as where data are, may change now"
             )
+    return override(config, arguments)
 
 
 def _override_message(config: ConfigDict, arguments: Sequence[str], error: Exception) -> str:
@@ -336,16 +356,48 @@ def _short(value: Any) -> str:
     return shown if len(shown) < 60 else f"{shown[:60]}..."
 
 
+def without_place(name: str) -> str:
+    """A dataset's name without where its files are: `folder:/a/b` -> `folder:`."""
+    kind, colon, _ = name.partition(":")
+    return kind + colon
+
+
 def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """Lines `key: old -> new` of what makes one run another."""
+    """Lines `key: old -> new` of what makes one run another.
+
+    More steps than before are none, where nothing else in the run depends on how many there are.
+    """
     keys = settings_lib.flat(sections(new.family))
-    old, new, missing = flatten(old), flatten(new), "(not there)"
     free = {key for key, setting in keys.items() if setting.affects != "training"}
+    before, after, missing = _identity(old), _identity(new), "(not there)"
     pairs = [
-        (key, old.get(key, missing), new.get(key, missing))
-        for key in sorted((old.keys() | new.keys()) - free)
+        (key, before.get(key, missing), after.get(key, missing))
+        for key in sorted((before.keys() | after.keys()) - free)
     ]
-    return [f"{key}: {before} -> {after}" for key, before, after in pairs if before != after]
+    lines = [f"{key}: {value} -> {now}" for key, value, now in pairs if value != now]
+    if new.steps < old.steps:
+        lines.append(f"steps: {old.steps} -> {new.steps}")
+    elif new.steps > old.steps and any(".decay_steps" in line for line in lines):
+        lines = [line for line in lines if ".decay_steps" not in line]
+        lines.append(
+            f"steps: {old.steps} -> {new.steps}, and its schedule ends with the run: add "
+            f"--config.optim.decay_steps={old.steps} to go on as it ended"
+        )
+    return lines
+
+
+def _identity(config: ConfigDict) -> dict:
+    """The flat values that make a run what it is, in a form in which equal runs are equal."""
+    flat = flatten(config)
+    del flat["steps"]
+    flat["data.name"] = without_place(config.data.name)
+    optim = config.optim.to_dict()
+    for name in ["", *(key for key, value in optim.items() if isinstance(value, dict))]:
+        own = {**optim, **(optim[name] if name else {})}
+        scheduled = own["schedule"] != "constant" or own["final_b2"]
+        ends = (own["decay_steps"] or config.steps) if scheduled else 0
+        flat[f"optim.{name}.decay_steps" if name else "optim.decay_steps"] = ends
+    return flat
 
 
 def check(config: ConfigDict, num_devices: int = 1) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import traceback
 from collections.abc import Iterator
 
 
@@ -11,6 +12,15 @@ class UserError(Exception):
     The command line prints it without a traceback and exits non-zero. Everything else that is
     raised is a bug of ours and keeps its traceback.
     """
+
+
+def as_line(error: Exception) -> str:
+    """An error that is survived, as a warning tells it: what it says, and where if it is a bug."""
+    said = " ".join(str(error).split())[:300]
+    if isinstance(error, UserError):
+        return said
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {said} ({at.filename}:{at.lineno})"
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from gen_jax.data import sources
 from gen_jax.data.batches import TrainBatches
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import Batch, DataSpec
-from gen_jax.errors import UserError
+from gen_jax.errors import UserError, as_line
 from gen_jax.evaluation import Context, Metric, Subject, fitted_prior
 from gen_jax.families.alarms import Alarm, find_alarms
 from gen_jax.families.base import Family
@@ -29,7 +29,7 @@ from gen_jax.training import step as step_lib
 from gen_jax.training.checkpoints import Checkpoints
 from gen_jax.training.optimizers import Optimizer
 from gen_jax.training.state import State
-from gen_jax.training.window import Window, check_finite, with_replicas
+from gen_jax.training.window import Window, with_replicas
 from gen_jax.workdir import claim as claim_lib
 from gen_jax.workdir import trackers
 from gen_jax.workdir.console import Progress
@@ -52,6 +52,7 @@ class Experiment:
       family: the model.
       optimizer: of each network.
       load_dataset: reads the data, for what needs them.
+      workdir: where what is made for the run is kept, None: nowhere.
     """
 
     config: ConfigDict
@@ -59,6 +60,7 @@ class Experiment:
     family: Family
     optimizer: dict[str, Optimizer]
     load_dataset: Callable[[], Dataset]
+    workdir: Path | None = None
 
     @functools.cached_property
     def dataset(self) -> Dataset:
@@ -127,7 +129,7 @@ class Experiment:
             params, extra = jax.tree.map(lambda x: x[replica], (params, extra))
         return Subject(self.family, self.spec, params, extra, self.config.sample.to_dict())
 
-    def trained_subject(self, state: State, workdir: Path, replica: int = 0) -> Subject:
+    def trained_subject(self, state: State, replica: int = 0) -> Subject:
         """The same after training: with a prior fitted to its latents if the config asks for it.
 
         What was fitted is kept in the workdir.
@@ -135,11 +137,12 @@ class Experiment:
         subject, settings, step = self.subject(state, replica), self.config.eval, int(state.step)
         if not settings.fitted_components:
             return subject
-        path = workdir / f"fitted_prior_{replica}.npz"
-        if (known := fitted_prior.load(path, subject, step, settings)) is not None:
+        path = self.workdir and self.workdir / f"fitted_prior_{replica}.npz"
+        if path and (known := fitted_prior.load(path, subject, step, settings)) is not None:
             return known
         fitted = fitted_prior.fit(subject, self.dataset, settings)
-        fitted_prior.save(path, fitted, step, settings)
+        if path:
+            fitted_prior.save(path, fitted, step, settings)
         return fitted
 
     @functools.cached_property
@@ -150,7 +153,7 @@ class Experiment:
         """A model on a split; what is computed of the split alone is computed once in a run."""
         settings = settings or self.config.eval
         known = self._known_of_data[f"{split} {settings}"]
-        return Context(subject, self.dataset, split, settings, known)
+        return Context(subject, self.dataset, split, settings, self.workdir, known)
 
     def find_alarms(self, row: Mapping[str, float]) -> list[Alarm]:
         """What figures warn of."""
@@ -162,6 +165,8 @@ def build(
     num_devices: int = 1,
     arrays: Mapping[str, np.ndarray] | None = None,
     spec: DataSpec | None = None,
+    check_data: Callable[[Dataset], None] = lambda dataset: None,
+    workdir: Path | None = None,
 ) -> Experiment:
     """Config -> data, family, optimisers, to train on so many devices or to evaluate on any.
 
@@ -170,39 +175,42 @@ def build(
       num_devices: that share each batch.
       arrays: the data, where `config.data.name` is "arrays".
       spec: what an example is, where that is known: the data are read when they are asked for.
+      check_data: refuses the data when they have been read.
+      workdir: where what is made for the run is kept, None: nowhere.
 
     Raises:
       UserError: for anything in the config that cannot run.
     """
     config_lib.check(config, num_devices)
     evaluation.check_names([*config.eval.validation_metrics, *config.eval.metrics])
-    load = functools.cache(functools.partial(_load_dataset, config, arrays, spec))
+
+    @functools.cache
+    def load() -> Dataset:
+        dataset = sources.load(config.data, arrays)
+        check_data(dataset)
+        return dataset
+
     spec = spec or load().spec
     family = families.build(config.family, config.model, spec)
     fitted_prior.family(family, config.eval)  # refuses what has no latents
     networks = {name for turn in family.turns for name in turn}
     optimizers.check_sections(config.optim, networks)
-    optimizer = {n: optimizers.make(config.optim, config.steps, n) for n in sorted(networks)}
+    undecayed = families.definition(config.family).undecayed
+    optimizer = {
+        name: optimizers.make(config.optim, config.steps, name, undecayed)
+        for name in sorted(networks)
+    }
     # Before anything is written: it refuses values that cannot differ.
     replicas.check(config, spec)
     replicas.apply(replicas.values(config), config, family, optimizer)
-    return Experiment(config, spec, family, optimizer, load)
-
-
-def _load_dataset(
-    config: ConfigDict, arrays: Mapping[str, np.ndarray] | None, spec: DataSpec | None
-) -> Dataset:
-    dataset = sources.load(config.data, arrays)
-    if spec is not None and dataset.spec != spec:
-        raise UserError(
-            f"the data of {config.data.name} are not those that this run was trained on: their "
-            "shape, kind or classes differ; put those back, or train a new run"
-        )
-    return dataset
+    return Experiment(config, spec, family, optimizer, load, workdir)
 
 
 def train(
-    config: ConfigDict, workdir: Path, arrays: Mapping[str, np.ndarray] | None = None
+    config: ConfigDict,
+    workdir: Path,
+    arrays: Mapping[str, np.ndarray] | None = None,
+    data_changed: bool = False,
 ) -> bool:
     """Trains a run to its end, from wherever its workdir stands.
 
@@ -210,6 +218,7 @@ def train(
       config: of the run.
       workdir: where it is.
       arrays: the data, where `config.data.name` is "arrays".
+      data_changed: whether they may be others of the same form than it was started with.
 
     Returns:
       False if the run had been finished before.
@@ -219,14 +228,19 @@ def train(
         that is not finite.
       signals.Stopped: after SIGTERM or Ctrl-C, with the state saved.
     """
-    experiment = build(config, parallel.num_devices(), arrays)
-    names = config.eval.validation_metrics
-    evaluation.check(experiment.family, experiment.dataset, names, "eval.validation_metrics")
+    experiment = build(config, parallel.num_devices(), arrays, workdir=workdir)
+    evaluation.check(
+        experiment.family,
+        experiment.dataset,
+        config.eval,
+        config.eval.validation_metrics,
+        "eval.validation_metrics",
+    )
     trackers.check(config.trackers)
     # The first process claims it for all of a run.
     claim = contextlib.nullcontext()
     if parallel.is_main():
-        claim = claim_lib.claim(config, workdir, experiment.dataset)
+        claim = claim_lib.claim(config, workdir, experiment.dataset, data_changed)
     with claim:
         return _train(experiment, workdir)
 
@@ -241,8 +255,10 @@ def _train(experiment: Experiment, workdir: Path) -> bool:
         state = checkpoints.restore(experiment.template(), report=print)
         checkpoints.drop_after(int(state.step) if state else 0)
     state = parallel.from_main(state or experiment.init())
-    step = int(state.step)
-    if step >= config.steps:
+    first = step = int(state.step)
+    # A run that was ended between its checkpoint and the validation after it has that before it.
+    missed = main and _is_due(config, step) and not _has_validation(config, workdir, step)
+    if step >= config.steps and not missed:
         return False
     state = parallel.replicated(state)
 
@@ -257,9 +273,16 @@ def _train(experiment: Experiment, workdir: Path) -> bool:
     agree = parallel.agreement()
     newest = dict(collections.ChainMap(*reversed(read_metrics(workdir))))  # for alarms
     title = f"{config.experiment or config.family} on {config.data.name}"
-    window = Window(step, config.batch_size)
+    window = Window(step, config.batch_size, checkpoints.beside(step) if main else None)
     progress = Progress(config.steps, step, title, enabled=main)
+
+    def validate_and_show() -> None:
+        _show(experiment, parallel.local(state), newest, workdir, writer, progress)
+
     with signals.catch() as stop, checkpoints, writer, progress:
+        if missed:
+            validate_and_show()
+            window.resume()
         for batch in batches.dispatches(step, config.steps):
             state, metrics = train_steps(
                 state, data, values, parallel.split(batch, experiment.batch_axis)
@@ -272,21 +295,35 @@ def _train(experiment: Experiment, workdir: Path) -> bool:
                 newest |= row
                 writer.write(step, row)
                 progress.update(step, _total_loss(row), row["examples_per_second"])
-            if step % config.eval_every == 0 or last:
-                window.check(step)
-                if main:
-                    _show(experiment, parallel.local(state), newest, workdir, writer, progress)
-                window.resume()
+            # Saved first: whatever goes wrong in a validation costs no training.
             requested = agree(stop.requested)
             if step % config.checkpoint_every == 0 or last or requested:
                 window.check(step)
                 if main:
-                    checkpoints.save(state)
+                    checkpoints.save(state, window.state())
                 window.resume()
             if requested and not last:
                 checkpoints.wait()
                 raise signals.Stopped(requested, step)
-    return True
+            if _is_due(config, step):
+                window.check(step)
+                if main:
+                    validate_and_show()
+                window.resume()
+    return first < config.steps
+
+
+def _is_due(config: ConfigDict, step: int) -> bool:
+    """Whether there is a validation at a step."""
+    return step > 0 and (step % config.eval_every == 0 or step >= config.steps)
+
+
+def _has_validation(config: ConfigDict, workdir: Path, step: int) -> bool:
+    """Whether the log has it; of the last step also whether its pictures are there."""
+    rows = [row for row in read_metrics(workdir) if row["step"] == step]
+    if step >= config.steps and not (workdir / "samples" / gallery.INDEX).exists():
+        return False
+    return any(name.startswith("validation/") for row in rows for name in row)
 
 
 def _show(
@@ -297,29 +334,49 @@ def _show(
     writer: MetricsWriter,
     progress: Progress,
 ) -> None:
-    """Validation figures, alarms and pictures of a state; at the last step all its pictures."""
+    """Validation figures, alarms and pictures of a state; at the last step all its pictures.
+
+    What cannot be measured or drawn is told in a line and left out.
+    """
     step = int(state.step)
-    row = validate(experiment, state)
-    check_finite(row, f"at step {step}")
+
+    def warn(what: str, error: Exception) -> None:
+        progress.message(f"warning: no {what} at step {step:,}: {as_line(error)}")
+
+    row, failed = validate(experiment, state)
+    for name, error in failed.items():
+        warn(name, error)
     writer.write(step, row)
     progress.message(_validation_line(step, row))
     alarms = experiment.find_alarms(newest | row)
     writer.alarms(step, alarms)
     for alarm in alarms:
         progress.message(f"warning: {alarm}")
-    picture = gallery.sample_picture(experiment.context(experiment.subject(state), "validation"))
+    try:
+        context = experiment.context(experiment.subject(state), "validation")
+        picture = gallery.sample_picture(context)
+    except Exception as error:
+        warn("picture of samples", error)
+        picture = None
     if picture is not None:
         pictures.save_png(workdir / "samples" / f"step_{step:08d}.png", picture)
         writer.image("samples", step, picture)
     if step == experiment.config.steps:
-        # Of held-out data. The test split is left to `evaluate`. The last checkpoint comes after
-        # them, so a run that has it lacks nothing.
-        subject = experiment.trained_subject(state, workdir)
-        gallery.write(experiment.context(subject, "validation"), workdir)
+        # Of held-out data. The test split is left to `evaluate`.
+        try:
+            subject = experiment.trained_subject(state)
+        except Exception as error:
+            warn("fitted prior", error)
+            subject = experiment.subject(state)
+        gallery.write(experiment.context(subject, "validation"), workdir, progress.message)
 
 
-def validate(experiment: Experiment, state: State) -> dict[str, float]:
-    """The config's validation metrics: the mean over replicas, and each replica's own."""
+def validate(experiment: Experiment, state: State) -> tuple[dict[str, float], dict[str, Exception]]:
+    """The config's validation metrics: the mean over replicas, and each replica's own.
+
+    Besides, why there are none of some: by the name of the metric, or of a figure that is not
+    finite.
+    """
     settings, count = experiment.config.eval, experiment.config.num_replicas
     # As many samples as there are examples to compare them with: it is done often.
     few = min(settings.num_samples, len(experiment.dataset.splits["validation"]))
@@ -329,30 +386,45 @@ def validate(experiment: Experiment, state: State) -> dict[str, float]:
         experiment.context(experiment.subject(state, r), "validation", settings)
         for r in range(count)
     ]
-    figures = [evaluation.evaluate(context, settings.validation_metrics) for context in contexts]
-    values = {f"validation/{n}": np.array([f[n].value for f in figures]) for n in figures[0]}
-    return with_replicas(values if count > 1 else {n: v[0] for n, v in values.items()})
+    measured = [evaluation.measure(context, settings.validation_metrics) for context in contexts]
+    figures, failed = zip(*measured, strict=True)
+    failed = dict(collections.ChainMap(*failed))
+    values = {}
+    for name in {n: None for each in figures for n in each}:
+        value = np.array([each[name].value if name in each else np.nan for each in figures])
+        if np.isfinite(value).all():
+            values[f"validation/{name}"] = value if count > 1 else value[0]
+        elif all(name in each for each in figures):
+            failed[name] = UserError("it is not finite")
+    return with_replicas(values), failed
 
 
 def evaluate(
-    config: ConfigDict, workdir: Path, names: tuple[str, ...], replica: int | None = None
+    config: ConfigDict,
+    workdir: Path,
+    names: tuple[str, ...],
+    replica: int | None = None,
+    data_changed: bool = False,
 ) -> dict[str, Metric]:
     """Measures a run on the test split and writes `evaluation.json` and test pictures.
 
     Without `replica` all of a run's replicas are measured: a figure is then their mean.
     """
-    experiment, state = restore(config, workdir, replica or 0)
+    experiment, state = restore(config, workdir, replica or 0, data_changed=data_changed)
     family = fitted_prior.family(experiment.family, config.eval)
-    evaluation.check(family, experiment.dataset, names)
+    evaluation.check(family, experiment.dataset, config.eval, names)
     chosen = range(config.num_replicas) if replica is None else [replica]
-    contexts = [
-        experiment.context(experiment.trained_subject(state, workdir, r), "test") for r in chosen
-    ]
-    each = [evaluation.evaluate(context, names) for context in contexts]
-    figures = each[0]
+    contexts = [experiment.context(experiment.trained_subject(state, r), "test") for r in chosen]
+    measured = [evaluation.measure(context, names) for context in contexts]
+    failed = dict(collections.ChainMap(*(failed for _, failed in measured)))
+    each = [figures for figures, _ in measured]
+    figures = {name: each[0][name] for name in each[0] if all(name in own for own in each)}
+    if failed and not figures:
+        raise next(iter(failed.values()))
     values = {name: metric.value for name, metric in figures.items()}
     if len(each) > 1:
-        figures = {name: Metric.over_seeds([f[name] for f in each]) for name in figures}
+        seeds = replicas.values(config)["seed"][list(chosen)]
+        figures = {name: Metric.over_seeds([f[name] for f in each], seeds) for name in figures}
         values = {name: np.array(metric.each) for name, metric in figures.items()}
     alarms = experiment.find_alarms(with_replicas(values))
     result = {
@@ -366,6 +438,8 @@ def evaluate(
         result["replica"] = replica
     files.write_whole(workdir / "evaluation.json", json.dumps(result, indent=2))
     gallery.write(contexts[0], workdir)
+    for error in failed.values():  # when what could be measured is written
+        raise error
     return figures
 
 
@@ -374,8 +448,11 @@ def restore(
     workdir: Path,
     replica: int = 0,
     arrays: Mapping[str, np.ndarray] | None = None,
+    data_changed: bool = False,
 ) -> tuple[Experiment, State]:
-    """A trained run: its experiment and the newest sound checkpoint. Its data may be elsewhere.
+    """A trained run: its experiment and the newest sound checkpoint.
+
+    Its data are read, and compared with those that it was trained on, when they are asked for.
 
     Raises:
       UserError: if there is no checkpoint yet, or no such replica.
@@ -383,7 +460,13 @@ def restore(
     if not 0 <= replica < config.num_replicas:
         raise UserError(f"no replica {replica}; this run has 0 to {config.num_replicas - 1}")
     data = claim_lib.read_data(workdir)
-    experiment = build(config, arrays=arrays, spec=data and data.spec)
+
+    def check_data(dataset: Dataset) -> None:
+        if data is not None:
+            claim_lib.check_data(data, dataset, workdir, data_changed)
+
+    spec = data and data.spec
+    experiment = build(config, arrays=arrays, spec=spec, check_data=check_data, workdir=workdir)
     state = Checkpoints(workdir / "checkpoints").restore(experiment.template(), report=print)
     if state is None:
         raise UserError(f"{workdir} has no checkpoint yet; train it first")

@@ -12,10 +12,14 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+# By name, whatever JAX_DEFAULT_PRNG_IMPL says: of others (rbg) the numbers that a key gives depend
+# on how many keys are asked at once, and so figures on the batch size.
+GENERATOR = "threefry2x32"
+
 
 def stream(seed: jax.typing.ArrayLike, name: str) -> jax.Array:
     """The key of one named stream of a seed; `seed` may be traced."""
-    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
+    return jax.random.fold_in(jax.random.key(seed, impl=GENERATOR), zlib.crc32(name.encode()))
 
 
 def per_example(key: jax.Array, index: jax.Array) -> jax.Array:
@@ -36,12 +40,12 @@ def fold(keys: jax.Array, number: jax.typing.ArrayLike) -> jax.Array:
 
 def normal(keys: jax.Array, shape: Sequence[int] = ()) -> jax.Array:
     """Standard normal draws: keys [B] -> float32 [B, *shape]."""
-    return jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
+    return jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(keys)
 
 
 def uniform(keys: jax.Array, shape: Sequence[int] = ()) -> jax.Array:
     """Uniform draws from [0, 1): keys [B] -> float32 [B, *shape]."""
-    return jax.vmap(lambda key: jax.random.uniform(key, shape))(keys)
+    return jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32))(keys)
 
 
 def bernoulli(keys: jax.Array, probability: jax.Array) -> jax.Array:

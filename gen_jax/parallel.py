@@ -16,16 +16,36 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gen_jax.errors import UserError
+
 AXIS = "batch"
 
 
 def setup() -> None:
     """Turns on the persistent compile cache; the environment's own setting wins."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "gen_jax" / "xla"
+        # Empty is the same as not set (XDG Base Directory Specification).
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gen_jax" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(cache))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def check_devices() -> None:
+    """Refuses an accelerator that is asked for and not there. After `processes.connect`.
+
+    Raises:
+      UserError: naming what JAX was told to use.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = jax.config.jax_platforms or "an accelerator"
+        said = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"JAX has no device of {asked}, as JAX_PLATFORMS asks{': ' * bool(said)}{said}; set "
+            "JAX_PLATFORMS=cpu, or install JAX for the accelerator, as pip install 'jax[cuda12]'"
+        ) from None
 
 
 def num_devices() -> int:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from gen_jax.data.examples import batch as make_batch
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Metric, Subject, likelihood
-from gen_jax.families.base import Sampler
+from gen_jax.families.base import Autoencoder, Sampler
 from gen_jax.likelihoods import DiagonalGaussian
-from gen_jax.workdir.claim import default_workdir, read_config
+from gen_jax.workdir.claim import default_workdir, folder, read_config
+
+MAX_NAMES = 20  # of classes, in a message
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -53,7 +55,7 @@ class Run:
     def sample(
         self,
         num: int,
-        label: int | None = None,
+        label: int | str | None = None,
         seed: int = 0,
         temperature: float | None = None,
         **options: Any,
@@ -65,7 +67,8 @@ class Run:
 
         Args:
           num: how many.
-          label: of a class-conditional model; without it its classes take turns.
+          label: of a class-conditional model, the number or the name of a class; without it its
+            classes take turns.
           seed: of what is drawn. Sample number n is the same whatever `num` is.
           temperature: factor of the standard deviations of what is drawn.
           **options: other keys of the config's `sample` section.
@@ -74,20 +77,31 @@ class Run:
           UserError: if the model does not sample, or cannot with such a label, seed or option.
         """
         families.require(self.subject.family, "sample", Sampler)
-        if num < 1:
-            raise UserError(f"num={num} must be at least 1")
-        if not 0 <= seed < 2**32:
-            raise UserError(f"seed={seed} must be from 0 to {2**32 - 1}")
+        _check_whole("num", num, 1)
+        _check_whole("seed", seed, 0, 2**32 - 1)
         if temperature is not None:
             options["temperature"] = temperature
         condition, classes = None, self.subject.num_classes
         if label is not None:
             if not classes:
                 raise UserError("this model is not class-conditional; leave out the label")
-            if not 0 <= label < classes:
-                raise UserError(f"no label {label}; valid are 0 to {classes - 1}")
-            condition = {"label": np.full(num, label, np.int32)}
+            condition = {"label": np.full(num, self._class_number(label), np.int32)}
         return self.subject.sample(num, condition, seed, self._options(options))
+
+    def _class_number(self, label: int | str) -> int:
+        """Of a class that is given by its number or its name; a name that is a number is a name."""
+        names = self.spec.class_names
+        if isinstance(label, str):
+            if label in names:
+                return names.index(label)
+            label = int(label) if label.isdecimal() else label
+        if not isinstance(label, str) and 0 <= label < len(names):
+            return int(label)
+        numbers = f"0 to {len(names) - 1}"
+        named = () if names == tuple(map(str, range(len(names)))) else names[:MAX_NAMES]
+        more = ", ..." if named and len(names) > MAX_NAMES else ""
+        listed = f", or by name: {', '.join(named)}{more}" if named else ""
+        raise UserError(f"no label {label}; valid are {numbers}{listed}")
 
     def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         config = self.experiment.config
@@ -119,7 +133,8 @@ class Run:
         settings = self.experiment.config.eval
         # As it is: x is in model units, neither to be binarised nor to be dequantised again.
         subject = dataclasses.replace(self.subject, spec=self.spec.verbatim())
-        num_samples = num_samples or settings.importance_samples
+        num_samples = settings.importance_samples if num_samples is None else num_samples
+        _check_whole("num_samples", num_samples, 1)
         whole = ConfigDict({**settings, "num_examples": 0})
         return likelihood.log_prob(subject, self._examples(x, label), whole, num_samples).value
 
@@ -134,12 +149,27 @@ class Run:
         return DiagonalGaussian(*map(np.asarray, self.subject.encode(batch)))
 
     def decode(self, z: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
-        """Latents [N, latent_dim] -> mean of p(x|z), [N, *shape] in model units."""
-        condition: Batch = {} if label is None else {"label": np.asarray(label, np.int32)}
-        return np.asarray(self.subject.decode(np.float32(z), condition))
+        """Latents [N, latent_dim] -> mean of p(x|z), [N, *shape] in model units.
+
+        Raises:
+          UserError: for latents of another width, or labels that are not one of each.
+        """
+        family = families.require(self.subject.family, "decode", Autoencoder)
+        z = np.asarray(z, np.float32)
+        if z.ndim != 2 or not len(z) or z.shape[1] != family.latent_dim:
+            raise UserError(f"z has shape {list(z.shape)}; this run's are [N, {family.latent_dim}]")
+        condition: Batch = {} if label is None else {"label": self._labels(label, len(z), "z")}
+        return np.asarray(self.subject.decode(z, condition))
 
     def evaluate(self, *names: str, split: str = "test") -> dict[str, Metric]:
-        """Metrics on a split of the run's data; the config's own by default."""
+        """Metrics on a split of the run's data; the config's own by default.
+
+        Raises:
+          UserError: for a metric or a split that there is not, or what a metric lacks.
+        """
+        splits = self.experiment.dataset.splits
+        if split not in splits:
+            raise UserError(f"no split {split!r}; valid are: {', '.join(splits)}")
         context = self.experiment.context(self.subject, split)
         return evaluation.evaluate(context, names or context.settings.metrics)
 
@@ -151,41 +181,76 @@ class Run:
           columns: of the grid; about as many as rows if left out.
 
         Raises:
-          UserError: for data that are no images.
+          UserError: for data that are no images, or x that are none of this run's shape.
         """
         if not self.spec.is_image:
             raise UserError("this run's data are no images; plot them")
         x = self.sample(64) if x is None else np.asarray(x)
+        self._check_shape(x)
+        if columns is not None:
+            _check_whole("columns", columns, 1)
         return Image.fromarray(pictures.tile(self.spec.to_uint8(x), columns))
 
     def _examples(self, x: np.ndarray, label: np.ndarray | None) -> ArrayExamples:
         """What a user gives, checked."""
         x, classes = np.asarray(x), self.subject.num_classes
+        self._check_shape(x)
         self.spec.check(x)
         if label is None and classes:
             raise UserError(
                 f"this model is given the label; give one of each x, 0 to {classes - 1}"
             )
-        label = np.zeros(len(x), np.int32) if label is None else np.asarray(label, np.int32)
-        if label.shape != (len(x),):
-            raise UserError(f"label has shape {list(label.shape)}; give one of each x, [{len(x)}]")
+        label = np.zeros(len(x), np.int32) if label is None else self._labels(label, len(x), "x")
+        return ArrayExamples("given", {"x": x, "label": label})
+
+    def _check_shape(self, x: np.ndarray) -> None:
+        if x.shape[1:] != self.spec.shape or not len(x):
+            shape = ", ".join(map(str, ("N", *self.spec.shape)))
+            raise UserError(
+                f"x has shape {list(x.shape)}; this run's data are [{shape}], at least one of them"
+            )
+
+    def _labels(self, label: np.ndarray, num: int, name: str) -> np.ndarray:
+        """Labels that a user gives with `num` arrays of that name, checked."""
+        label, classes = np.asarray(label, np.int32), self.subject.num_classes
+        if label.shape != (num,):
+            raise UserError(
+                f"label has shape {list(label.shape)}; give one of each {name}, [{num}]"
+            )
         if classes and not ((label >= 0) & (label < classes)).all():
             raise UserError(f"there are labels beyond 0 to {classes - 1}")
-        return ArrayExamples("given", {"x": x, "label": label})
+        return label
+
+
+def _check_whole(name: str, value: int, minimum: int, maximum: int | None = None) -> None:
+    whole = isinstance(value, int | np.integer)
+    if not whole or value < minimum or (maximum is not None and value > maximum):
+        span = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
+        raise UserError(f"{name}={value} must be a whole number {span}")
 
 
 def load(
-    workdir: str | Path, replica: int = 0, arrays: Mapping[str, np.ndarray] | None = None
+    workdir: str | Path,
+    replica: int = 0,
+    arrays: Mapping[str, np.ndarray] | None = None,
+    data_changed: bool = False,
+    arguments: Sequence[str] = (),
 ) -> Run:
     """The newest sound checkpoint of a run: see `gen_jax.load`.
 
+    `arguments` are `--config.KEY=VALUE` of what training does not read.
+
     Raises:
-      UserError: if there is no run, no checkpoint or no such replica.
+      UserError: if there is no run, no checkpoint or no such replica, or if an argument would make
+        it another run.
     """
     parallel.setup()
-    workdir = Path(workdir)
-    built, state = experiment.restore(read_config(workdir), workdir, replica, arrays)
-    subject = built.trained_subject(state, workdir, replica)
+    parallel.check_devices()
+    workdir = folder(workdir)
+    config = read_config(workdir)
+    config_lib.override_trained(config, arguments)
+    built, state = experiment.restore(config, workdir, replica, arrays, data_changed)
+    subject = built.trained_subject(state, replica)
     return Run(workdir, built, subject, int(state.step))
 
 
@@ -193,6 +258,7 @@ def fit(
     config: str | ConfigDict,
     workdir: str | Path | None,
     arrays: Mapping[str, np.ndarray] | None,
+    data_changed: bool,
     overrides: Mapping[str, Any],
 ) -> Run:
     """Trains a run to its end, and loads it: see `gen_jax.fit`.
@@ -201,11 +267,12 @@ def fit(
       UserError: for bad input.
     """
     parallel.setup()
+    parallel.check_devices()
     own = config_lib.load_file(config) if isinstance(config, str) else config
     own = own.copy_and_resolve_references().lock()
     if arrays is not None:
         overrides = {"data.name": "arrays", **overrides}
-    config_lib.override(own, [f"--config.{key}={value}" for key, value in overrides.items()])
-    workdir = Path(workdir) if workdir else default_workdir(own.experiment or own.family)
-    experiment.train(own, workdir, arrays)
+    config_lib.override(own, config_lib.as_arguments(overrides))
+    workdir = folder(workdir) if workdir else default_workdir(own.experiment or own.family)
+    experiment.train(own, workdir, arrays, data_changed)
     return load(workdir, arrays=arrays)

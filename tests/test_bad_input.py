@@ -3,11 +3,15 @@
 import os
 import re
 import shutil
+import subprocess
+import sys
 
 import cli
 import pytest
 
+import gen_jax
 from gen_jax import commands
+from gen_jax.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +144,9 @@ def test_damaged_config(launch, trained, tmp_path):
         (["evaluate", "--config.optim.lr=3"], r"only --config.eval"),
         (["sample", "--num=0"], r"--num=0 must be at least 1"),
         (["sample", "--temperature=nan"], r"temperature=nan must be a number from 0 up"),
-        (["sample", f"--seed={2**64}"], r"must be from 0 to 4294967295"),
+        (["sample", f"--seed={2**64}"], r"must be a whole number from 0 to 4294967295"),
         (["sample", "--label=3"], r"not class-conditional"),
-        (["sample", "--config.steps=3"], r"takes the config from the workdir"),
+        (["sample", "--config.steps=3"], r"--config.steps=3: only --config.eval"),
     ],
 )
 def test_trained_run_refuses(launch, trained, arguments, expected):
@@ -161,21 +165,62 @@ def test_loss_that_is_not_finite(launch, tmp_path):
     assert re.search(r"loss/vae is not finite between steps 0 and 10: .*lr", line), line
 
 
-def test_validation_that_is_not_finite(launch, tmp_path):
-    each = [f"--config.{key}=1" for key in ("steps_per_dispatch", "eval_every", "log_every")]
-    line = launch(
-        *("train", *cli.TINY, *each, "--config.checkpoint_every=1", "--config.optim.name=sgd"),
-        *("--config.optim.lr=1e6", f"--workdir={tmp_path}"),
-    )
-    assert re.search(r"validation/\w+ is not finite at step 1: .*lr", line), line
-    assert not list(tmp_path.glob("checkpoints/*"))
-
-
 def test_a_prior_fitted_to_no_latents_is_refused_before_training(launch, tmp_path):
     changes = ("--config.eval.fitted_components=3", f"--workdir={tmp_path / 'run'}")
     line = launch("train", *cli.TINY_GAN, *changes)
     assert "eval.fitted_components needs decode and encode" in line
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (["--config.model={'hidden': (3,)}"], "model is a section; .*--config.model.activation="),
+        (["--config.optim={}"], "optim is a section; set its keys one by one"),
+        (["--workdir=gs://bucket/run"], "gs://bucket/run is no folder .* copy it, or mount"),
+        (["--workdir=s3://bucket/run"], "is no folder of this machine"),
+    ],
+)
+def test_what_no_run_can_be_given(launch, tmp_path, monkeypatch, changes, told):
+    line = launch("train", *cli.TINY, f"--workdir={tmp_path / 'run'}", *changes)
+    assert re.search(told, line), line
+    assert not (tmp_path / "run").exists() and not (cli.ROOT / "gs:").exists()
+
+
+def test_home_is_a_home(launch, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    line = launch("report", "--workdir=~/runs/none")
+    assert f"no run in {tmp_path}/runs/none" in line
+    with pytest.raises(UserError, match=f"no run in {tmp_path}/x"):
+        gen_jax.load("~/x")
+
+
+@pytest.mark.parametrize("platform", ["cuda", "nonsense"])
+def test_an_accelerator_that_is_not_there(tmp_path, platform):
+    command = [sys.executable, "launch.py", "train", *cli.TINY, f"--workdir={tmp_path / 'run'}"]
+    environment = {**cli.environment(), "JAX_PLATFORMS": platform}
+    done = subprocess.run(command, cwd=cli.ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if "error:" in line]
+    assert f"JAX has no device of {platform}" in line and "set JAX_PLATFORMS=cpu" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_terminal_without_the_characters(trained, tmp_path):
+    """They become question marks: the figures are written, and the exit code is 0."""
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    command = [sys.executable, "launch.py", "evaluate", f"--workdir={workdir}", "--metrics=elbo"]
+    environment = {**cli.environment(), "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    done = subprocess.run(command, cwd=cli.ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "?" in done.stdout and (workdir / "evaluation.json").exists()
+
+
+def test_one_picture_has_no_spread(launch, tmp_path):
+    workdir = f"--workdir={tmp_path}"
+    cli.launch("train", *cli.TINY_GAN, "--config.steps=10", workdir)
+    line = launch("evaluate", workdir, "--metrics=fid", "--config.eval.num_examples=1")
+    assert "needs two pictures in each set; use a larger --config.eval.num_examples" in line
 
 
 def test_workdir_that_cannot_be_made(launch, tmp_path):

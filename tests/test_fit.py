@@ -53,7 +53,7 @@ def test_without_the_arrays_all_but_evaluation_works(run):
         loaded.evaluate("elbo")
     given = gen_jax.load(run.workdir, arrays={"x": IMAGES, "label": LABELS})
     assert given.evaluate("elbo")["elbo"].value == pytest.approx(run.evaluate("elbo")["elbo"].value)
-    with pytest.raises(UserError, match="not those that this run was trained on"):
+    with pytest.raises(UserError, match="holds a run of other data, which had shape"):
         gen_jax.load(run.workdir, arrays={"x": IMAGES[:, :5]}).evaluate("elbo")
 
 
@@ -155,11 +155,19 @@ def test_options_of_sampling_on_the_command_line(run, monkeypatch, capsys):
     np.testing.assert_allclose(
         np.load(run.workdir / "samples" / "seed_0.npz")["x"], run.sample(5), rtol=1e-5
     )
+    # What training does not read may change here too.
+    cooler = ["--config.sample.temperature=0", "--seed=1"]
+    assert launch.main(["sample", at, "--num=5", *cooler]) == 0
+    np.testing.assert_allclose(
+        np.load(run.workdir / "samples" / "seed_1.npz")["x"], cold, rtol=1e-5, atol=1e-6
+    )
+    same = gen_jax.load(run.workdir, **{"sample.temperature": 0.0})
+    np.testing.assert_allclose(same.sample(5), cold, rtol=1e-5, atol=1e-6)
     for arguments, message in (
         (["--options.temprature=1"], "'sample.temprature'; did you mean --options.temperature?"),
         (["--options.temperature=hot"], "hot"),
         (["--options.batch_size=0"], "batch_size=0 must be at least 1"),
-        (["--config.steps=3"], "this command takes the config from the workdir"),
+        (["--config.steps=3"], "--config.steps=3: only --config.eval.*, --config.sample.* and"),
     ):
         assert launch.main(["sample", at, *arguments]) == 1
         line = capsys.readouterr().err

@@ -1,5 +1,9 @@
 """Keys belong to an example and not to a batch."""
 
+import subprocess
+import sys
+
+import cli
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,3 +35,22 @@ def test_bernoulli_has_its_probability():
     assert set(np.unique(draws)) == {0.0, 1.0}
     np.testing.assert_allclose(draws.mean(0), [0, 0.25, 1], atol=0.01)
     assert (draws[:, 0] == 0).all() and (draws[:, 2] == 1).all()
+
+
+def test_the_generator_is_the_same_whatever_jaxs_default_is():
+    """With rbg, the draws of a vector of keys would depend on its length."""
+    program = """
+import jax.numpy as jnp
+from gen_jax import keys
+each = lambda n: keys.uniform(keys.per_example(keys.stream(0, "x"), jnp.arange(n)), (3,))
+print(each(5)[:2].tolist(), each(2).tolist() == each(5)[:2].tolist())
+"""
+    said = []
+    for default in ("threefry2x32", "rbg", "unsafe_rbg"):
+        env = cli.environment() | {"JAX_DEFAULT_PRNG_IMPL": default}
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=cli.ROOT, env=env, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert said[0].endswith("True\n") and said[0] == said[1] == said[2]

@@ -1,5 +1,6 @@
 """`gen_jax.load`: the way into a notebook; and replicas through the command line."""
 
+import dataclasses
 import json
 
 import cli
@@ -9,6 +10,7 @@ import pytest
 import gen_jax
 from gen_jax import config as config_lib
 from gen_jax import experiment
+from gen_jax.data.examples import chosen_rows
 from gen_jax.families import alarms
 from gen_jax.report import html
 from gen_jax.workdir.claim import read_config
@@ -143,6 +145,14 @@ def test_conditional_samples_by_label(tmp_path):
     assert (run.sample(2, label=3) != run.sample(2, label=4)).any()
     with pytest.raises(gen_jax.UserError, match="no label 10; valid are 0 to 9"):
         run.sample(2, label=10)
+    names = ("cat", "dog", *"01234567")
+    spec = dataclasses.replace(run.spec, class_names=names)
+    named = dataclasses.replace(run, experiment=dataclasses.replace(run.experiment, spec=spec))
+    for label, number in (("dog", 1), (9, 9), ("3", 5), ("9", 9)):  # a class is called 3
+        assert (named.sample(2, label=label) == run.sample(2, label=number)).all()
+    for label in ("bird", -1, "10"):
+        with pytest.raises(gen_jax.UserError, match=rf"no label {label}; .* cat, dog, 0, 1"):
+            named.sample(2, label=label)
     x = run.experiment.dataset.splits["test"].gather(np.arange(3))["x"]
     three, four = (run.log_prob(x, np.full(3, label)) for label in (3, 4))
     assert (three != four).all()
@@ -171,7 +181,8 @@ def test_autoencoder_trains_and_is_refused_what_it_lacks(tmp_path, monkeypatch):
         "--config.eval.metrics=('mse',)",
     )
     run = gen_jax.load(tmp_path)
-    x = run.experiment.dataset.splits["test"].gather(np.arange(32))["x"].astype(np.float32)
+    test = run.experiment.dataset.splits["test"]
+    x = test.gather(chosen_rows(test, 32))["x"].astype(np.float32)
     by_hand = np.square(run.decode(run.encode(x).mean) - x).mean()
     assert run.evaluate()["mse"].value == pytest.approx(by_hand, rel=1e-4)
     with pytest.raises(
@@ -196,3 +207,31 @@ def test_autoencoder_trains_and_is_refused_what_it_lacks(tmp_path, monkeypatch):
     path.write_text(json.dumps(config))
     with pytest.raises(gen_jax.UserError, match="PlainAutoencoder lacks"):
         gen_jax.load(tmp_path).sample(3)
+
+
+def test_what_has_no_shape_of_the_run_is_refused_in_a_line(tmp_path):
+    train(tmp_path)
+    run, image = gen_jax.load(tmp_path), np.zeros((2, 8, 8, 1), np.float32)
+    width = run.subject.family.latent_dim
+    shape, empty = r"x has shape .* data are \[N, 8, 8, 1\]", image[:0]
+    refused = [
+        (lambda: run.log_prob(empty), shape),
+        (lambda: run.encode(empty), shape),
+        (lambda: run.encode(image[0]), shape),
+        (lambda: run.encode(image[:, :7]), shape),
+        (lambda: run.show(empty), shape),
+        (lambda: run.show(image[:, 0]), shape),
+        (lambda: run.show(image, columns=0), "columns=0 must be a whole number"),
+        (lambda: run.decode(np.zeros((0, width))), rf"z has shape \[0, 2\].* \[N, {width}\]"),
+        (lambda: run.decode(np.zeros((3, width + 1))), "z has shape"),
+        (lambda: run.decode(np.zeros(width)), "z has shape"),
+        (lambda: run.decode(np.zeros((3, width)), label=np.zeros(2)), r"give one of each z, \[3\]"),
+        (lambda: run.log_prob(image, num_samples=0), "num_samples=0 must be a whole number"),
+        (lambda: run.sample(2.5), r"num=2\.5 must be a whole number"),
+        (lambda: run.sample(2, seed=-1), "seed=-1 must be a whole number"),
+        (lambda: run.evaluate("elbo", split="tset"), "no split 'tset'; valid are: train"),
+    ]
+    for call, told in refused:
+        with pytest.raises(gen_jax.UserError, match=told):
+            call()
+    assert run.encode(image[:1]).mean.shape == (1, width)

@@ -45,7 +45,7 @@ def test_the_shipped_judge_has_the_accuracy_that_it_claims():
     dataset = sources.load(config.data)
     judge = judges.load("digits")
     net = features.load(config.eval, dataset)
-    pictures, label = features.real_pictures(Context(None, dataset, "test", config.eval), "test")
+    pictures, label = features.stored_pictures(Context(None, dataset, "test", config.eval), "test")
     accuracy = (net(pictures)[0].argmax(-1) == label).mean()
     assert accuracy == pytest.approx(float(judge.metadata["accuracy"]), abs=1e-4)
     assert accuracy >= 0.975

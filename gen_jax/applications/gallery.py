@@ -10,7 +10,9 @@ import numpy as np
 from scipy import special
 
 from gen_jax import families, files, pictures
+from gen_jax.data.examples import chosen_rows
 from gen_jax.data.spec import Batch
+from gen_jax.errors import as_line
 from gen_jax.evaluation.context import Context, once
 from gen_jax.families.base import Autoencoder, Sampler
 from gen_jax.report import charts
@@ -48,16 +50,15 @@ def samples(context: Context) -> np.ndarray | None:
         return pictures.tile(spec.to_uint8(subject.sample(num)), columns)
     if spec.shape == (2,) and spec.kind == "real":
         train = context.dataset.splits["train"]
-        data = train.gather(np.arange(min(_POINTS, len(train))))["x"]
+        data = train.gather(chosen_rows(train, _POINTS))["x"]
         return charts.scatter(subject.sample(_POINTS), data)
     return None
 
 
 @once
 def _batch(context: Context) -> Batch:
-    """The first examples of the split."""
-    index = np.arange(min(32, len(context.examples)))
-    return context.dataset.batch(context.split, index)
+    """Examples of the split, the same ones every time."""
+    return context.dataset.batch(context.split, chosen_rows(context.examples, 32))
 
 
 def reconstructions(context: Context) -> np.ndarray | None:
@@ -137,13 +138,20 @@ def sample_picture(context: Context) -> np.ndarray | None:
     return samples(context) if families.has(context.subject.family, Sampler) else None
 
 
-def write(context: Context, workdir: Path) -> list[Path]:
-    """All pictures that suit the model, made from examples of the context's split."""
+def write(context: Context, workdir: Path, tell: Callable[[str], None] = print) -> list[Path]:
+    """All pictures that suit the model, made from examples of the context's split.
+
+    `tell` is given a line for each that cannot be made: a picture costs no run.
+    """
     folder, written, index = samples_folder(workdir), [], []
     for kind in PICTURES:
         if not families.has(context.subject.family, *kind.needs):
             continue
-        picture = kind.draw(context)
+        try:
+            picture = kind.draw(context)
+        except Exception as error:
+            tell(f"warning: no picture of {kind.name}: {as_line(error)}")
+            continue
         if picture is not None:
             written.append(pictures.save_png(folder / f"{kind.name}.png", picture))
             index.append({"name": kind.name, "caption": kind.caption})

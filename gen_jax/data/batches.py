@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
-from gen_jax.data.examples import Examples, Stored
+from gen_jax.data.examples import Examples, Stored, chosen_rows
 
 
 @functools.lru_cache(maxsize=64)
@@ -99,14 +99,18 @@ class TrainBatches:
 def eval_batches(
     examples: Examples, batch_size: int, limit: int = 0
 ) -> Iterator[tuple[Stored, np.ndarray, np.ndarray]]:
-    """All examples in order (the first `limit`, if it is not 0), in batches of one size.
+    """The examples of `chosen_rows`, in batches of one size.
+
+    It is at most the power of two that holds them all, so that few examples are not filled up to
+    a large batch, and so that not every number of them is a shape of its own to compile for.
 
     Yields:
       stored arrays [B, ...], their index [B], and which of them count [B]: the last batch is
       filled up with copies of its last example.
     """
-    size = min(limit, len(examples)) if limit else len(examples)
-    for start in range(0, size, batch_size):
+    rows = chosen_rows(examples, limit)
+    batch_size = min(batch_size, 1 << (len(rows) - 1).bit_length())
+    for start in range(0, len(rows), batch_size):
         place = np.arange(start, start + batch_size)
-        index = np.minimum(place, size - 1).astype(np.int32)
-        yield examples.gather(index), index, place < size
+        index = rows[np.minimum(place, len(rows) - 1)]
+        yield examples.gather(index), index, place < len(rows)

@@ -1,6 +1,7 @@
 """The examples of a split: random access to stored arrays, in memory or on demand."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -8,6 +9,9 @@ import numpy as np
 
 from gen_jax.data.spec import Batch, DataSpec, fixed_keys
 from gen_jax.errors import UserError
+
+# Of examples with names, what a split takes that is carved out of another.
+HASHED_SHARE = 0.1
 
 Stored = dict[str, np.ndarray]  # {"x": [N, *shape], "label": [N], ...} as they are stored
 
@@ -41,6 +45,22 @@ class Examples(Protocol):
 def all_rows(examples: Examples) -> Stored:
     """Every example."""
     return examples.gather(np.arange(len(examples)))
+
+
+def choose(size: int, num: int) -> np.ndarray:
+    """`num` of `size` rows, without repeats, by a fixed seed and in a random order.
+
+    The first few would not do: many sets are stored class by class.
+    """
+    return np.random.Generator(np.random.Philox(key=0)).permutation(size)[:num].astype(np.int32)
+
+
+def chosen_rows(examples: Examples, limit: int) -> np.ndarray:
+    """The rows of a split that are looked at: all, or `limit` of them if it is not 0.
+
+    They are in the split's order, and the same ones every time: see `choose`.
+    """
+    return np.sort(choose(len(examples), limit or len(examples)))
 
 
 def batch(spec: DataSpec, examples: Examples, index: Sequence[int]) -> Batch:
@@ -90,12 +110,14 @@ class LazyExamples:
       rows: numbers of this split's examples within the source.
       shape: of one example's x.
       read: numbers [n] -> x [n, *shape] uint8, label [n] int32, and what else there is.
+      names: of each example of the source, where they have names: files come and go.
     """
 
     split: str
     rows: np.ndarray
     shape: tuple[int, ...]
     read: Callable[[np.ndarray], Stored]
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -178,17 +200,37 @@ class WindowExamples:
 def carve(examples: Examples, name: str, count: int, seed: int) -> tuple[Examples, Examples]:
     """Takes `count` examples, chosen by a seed, out of a split -> (the rest, the new split).
 
+    Of examples with names it takes about a tenth, whatever `count` is, by a hash of each name: so
+    each stays on its side when others come and go.
+
     Raises:
       UserError: if nothing would be left on one side.
     """
+    names = getattr(examples, "names", ())
+    if names and len(examples) > 1:
+        place = np.array([_hash(names[row], seed) for row in examples.rows])
+        chosen = place < HASHED_SHARE
+        if chosen.all() or not chosen.any():
+            chosen = place == place.min()
+        return _divide(examples, name, chosen)
     if not 0 < count < len(examples):
         raise UserError(
             f"{name} cannot take {count} of {len(examples)} examples; "
             f"choose --config.data.num_validation from 1 to {len(examples) - 1}"
         )
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(examples))
-    taken, rest = np.sort(order[:count]), np.sort(order[count:])
+    return _divide(examples, name, np.isin(np.arange(len(examples)), order[:count]))
+
+
+def _divide(examples: Examples, name: str, chosen: np.ndarray) -> tuple[Examples, Examples]:
+    rest, taken = np.flatnonzero(~chosen), np.flatnonzero(chosen)
     return examples.subset(examples.split, rest), examples.subset(name, taken)
+
+
+def _hash(name: str, seed: int) -> float:
+    """A number in [0, 1) that depends on a name and a seed alone."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8, salt=str(seed).encode()[:16])
+    return int.from_bytes(digest.digest(), "big") / 2**64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +245,7 @@ class Source:
       vocabulary: the symbol of each token, of sequences of tokens.
       given: what else an example has for a model to be conditioned on.
       fingerprint: of data that have no place of their own, so that a run is not resumed on others.
+      files: what the data are read from, where files may come and go: names and sizes.
     """
 
     splits: dict[str, Examples]
@@ -212,3 +255,4 @@ class Source:
     vocabulary: tuple[str, ...] = ()
     given: Mapping[str, DataSpec] = dataclasses.field(default_factory=dict)
     fingerprint: str = ""
+    files: tuple[str, ...] = ()

@@ -33,6 +33,7 @@ class Dataset:
     spec: DataSpec
     splits: dict[str, Examples]
     fingerprint: str = ""
+    files: tuple[str, ...] = ()
 
     def batch(self, split: str, index: Sequence[int]) -> Batch:
         """Examples `index` [B] of a split as models are given them, with their fixed draw."""
@@ -62,7 +63,7 @@ def load(config: ConfigDict, arrays: Mapping[str, np.ndarray] | None = None) -> 
         )
     if config.anomalies:
         splits["anomalies"] = _anomalies(spec, config)
-    return Dataset(config.name, spec, splits, source.fingerprint)
+    return Dataset(config.name, spec, splits, source.fingerprint, source.files)
 
 
 def _read(name: str, config: ConfigDict, given: Mapping[str, np.ndarray] | None = None) -> Source:

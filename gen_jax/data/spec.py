@@ -110,7 +110,7 @@ class DataSpec:
 
     def template(self, num: int) -> Batch:
         """The shapes of a batch of `num` examples, without values (`jax.ShapeDtypeStruct`)."""
-        keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), num))
+        keys = jax.eval_shape(lambda: keys_lib.per_example(keys_lib.stream(0, ""), jnp.arange(num)))
         return jax.eval_shape(self.batch, self._stored_template(num), keys)
 
     def _stored_template(self, num: int) -> Batch:
@@ -164,9 +164,16 @@ class DataSpec:
             )
 
     def to_uint8(self, x) -> np.ndarray:
-        """Model units [..., H, W, C] -> uint8 pictures; means are allowed, so x may be between."""
-        scale = {"binary": 1.0, "bytes": self.levels - 1.0, "real": 1.0}[self.kind]
-        return np.round(np.clip(np.asarray(x, np.float32) / scale, 0, 1) * 255).astype(np.uint8)
+        """Model units [..., H, W, C] -> uint8 pictures; means are allowed, so x may be between.
+
+        Dequantised data go back to the integer whose bin they are in, so that the pictures of the
+        data are those of `stored_to_uint8`.
+        """
+        x = np.asarray(x, np.float32)
+        if self.is_dequantized:
+            return self.stored_to_uint8(np.clip(np.floor(x * self.levels), 0, self.levels - 1))
+        scale = self.levels - 1.0 if self.kind == "bytes" else 1.0
+        return np.round(np.clip(x / scale, 0, 1) * 255).astype(np.uint8)
 
     def stored_to_uint8(self, stored: np.ndarray) -> np.ndarray:
         """Stored integers [..., H, W, C] -> uint8 pictures of the data as they are."""

@@ -9,6 +9,8 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
 from gen_jax.evaluation import fitted_prior
@@ -26,7 +28,7 @@ _SETTINGS = {
         100, "examples at once", minimum=1, maximum=2**20, smoke=32, affects="nothing"
     ),
     "num_examples": Setting(
-        0, "first examples of the split; 0: all of it", smoke=32, affects="figures"
+        0, "examples of the split, chosen by a fixed seed; 0: all", smoke=32, affects="figures"
     ),
     **fitted_prior.SETTINGS,
 }
@@ -74,7 +76,9 @@ def check_names(names: Sequence[str]) -> None:
         raise UserError(f"unknown metric {unknown[0]!r}; valid are: {', '.join(known)}")
 
 
-def check(family: Family, dataset: Dataset, names: Sequence[str], key: str = "") -> None:
+def check(
+    family: Family, dataset: Dataset, settings: ConfigDict, names: Sequence[str], key: str = ""
+) -> None:
     """Refuses metrics that need what a family or the data lack, before any is computed.
 
     Raises:
@@ -82,7 +86,7 @@ def check(family: Family, dataset: Dataset, names: Sequence[str], key: str = "")
     """
     known = metrics()
     for name in names:
-        known[name].check(family, dataset, f"--config.{key}: {name}" if key else name)
+        known[name].check(family, dataset, settings, f"--config.{key}: {name}" if key else name)
 
 
 def evaluate(context: Context, names: Sequence[str]) -> dict[str, Metric]:
@@ -92,16 +96,33 @@ def evaluate(context: Context, names: Sequence[str]) -> dict[str, Metric]:
       UserError: for an unknown name, or where a metric lacks what it needs.
     """
     check_names(names)
-    check(context.subject.family, context.dataset, names)
-    figures, known = {}, metrics()
-    for name in names:
-        figures |= known[name](context)
+    check(context.subject.family, context.dataset, context.settings, names)
+    figures, failed = measure(context, names)
+    for error in failed.values():
+        raise error
     return figures
 
 
+def measure(
+    context: Context, names: Sequence[str]
+) -> tuple[dict[str, Metric], dict[str, Exception]]:
+    """The figures of the metrics that can be measured, and why the others cannot, by name."""
+    figures, failed, known = {}, {}, metrics()
+    for name in names:
+        try:
+            figures |= known[name](context)
+        except Exception as error:
+            failed[name] = error
+    return figures, failed
+
+
 def lower_is_better(figure: str) -> bool:
-    """Whether a smaller figure of that name is the better one."""
-    return any(figure in definition.lower_is_better for definition in metrics().values())
+    """Whether a smaller figure of that name is the better one.
+
+    What a figure is of, as in `rate@beta=2` or `kl_floor`, has the direction of the figure.
+    """
+    name = figure.partition("@")[0].partition("/")[0].removesuffix("_floor")
+    return any(name in definition.lower_is_better for definition in metrics().values())
 
 
 def to_json(figures: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from gen_jax.families import base
 from gen_jax.families.base import Family
 
 
-def _check(family: Family, dataset: Dataset, name: str) -> None:
+def _check(family: Family, dataset: Dataset, settings: ConfigDict, name: str) -> None:
     if "anomalies" not in dataset.splits:
         raise UserError(
             f"{name} needs other data of the same form; name them by "

@@ -4,13 +4,15 @@ A finite number of samples keeps even a perfect sampler off the ideal value of m
 each has beside it what a perfect sampler, or held-out data, would score.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 from scipy import special
 from scipy.spatial.distance import cdist
 
-from gen_jax.data.examples import all_rows
+from gen_jax.data.examples import all_rows, chosen_rows
 from gen_jax.data.readers import synthetic
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
@@ -43,7 +45,7 @@ MODE_SAMPLES = {
 _REPEATS = 1_000  # simulations behind a floor, and orders behind a median
 
 
-def _check_modes(family: Family, dataset: Dataset, name: str) -> None:
+def _check_modes(family: Family, dataset: Dataset, settings: ConfigDict, name: str) -> None:
     if dataset.name in synthetic.MODES:
         return
     if dataset.name != "stacked_mnist":
@@ -236,7 +238,7 @@ def ndb(context: Context) -> dict[str, Metric]:
     """
     held_out = _held_out(context, "ndb")
     # Richardson and Weiss make bins of about 500 examples each; more would only take longer.
-    train = _real(context, "train", 500 * NUM_BINS)
+    train = _train(context, 500 * NUM_BINS)
     if len(train) < NUM_BINS:
         raise UserError(
             f"ndb makes {NUM_BINS} bins of {len(train)} training examples; leave it out"
@@ -302,7 +304,7 @@ def birthday(context: Context) -> dict[str, Metric]:
     duplicates; s is then the number of examples.
     """
     held_out = _held_out(context, "birthday")
-    train = _real(context, "train", 0)
+    train = _train(context)
     samples = _samples(context)
     near = nearest(held_out, train, NEIGHBOR)[0]
     ratio = np.divide(near[:, 0], near[:, -1], out=np.ones(len(near)), where=near[:, -1] > 0)
@@ -373,7 +375,7 @@ def memorization(context: Context) -> dict[str, Metric]:
     at it beside other figures.
     """
     held_out = _held_out(context, "memorization")
-    train = _real(context, "train", 0)
+    train = _train(context)
     samples = _samples(context)
     near, fresh = (
         Metric.mean(nearest(x, train)[0][:, 0], "distance", "estimate", "")
@@ -405,28 +407,32 @@ def _samples(context: Context) -> np.ndarray:
 
 
 @once_for_data
-def _real(context: Context, split: str, limit: int) -> np.ndarray:
-    """Examples as rows [N, D], in the units of `_samples`.
+def _train(context: Context, limit: int = 0) -> np.ndarray:
+    """Training examples as they are stored, rows [N, D] in the units of `_samples`.
 
-    At most `limit` if it is not 0, and then any: some sets are stored class by class.
+    At most `limit`, chosen by a fixed seed, if it is not 0.
     """
+    return _rows(context, "train", limit, features.stored_pictures)
+
+
+def _rows(context: Context, split: str, limit: int, pictures: Callable) -> np.ndarray:
+    examples = context.dataset.splits[split]
     if context.dataset.spec.is_image:
-        x, _ = features.real_pictures(context, split)
+        x, _ = pictures(context, split, limit)
     else:
-        x = all_rows(context.dataset.splits[split])["x"]
-    if limit and limit < len(x):
-        x = x[np.sort(_generator().permutation(len(x))[:limit])]
+        x = examples.gather(chosen_rows(examples, limit))["x"]
     return x.reshape(len(x), -1)
 
 
 def _held_out(context: Context, name: str) -> np.ndarray:
-    """No more examples of the split than there are samples, as rows."""
+    """No more examples of the split than there are samples, shown as samples are, as rows."""
     if context.split == "train":
         raise UserError(
             f"{name} compares held-out with training examples; choose the split test or validation"
         )
     num = context.settings.num_samples
-    return _real(context, context.split, min(context.settings.num_examples or num, num))
+    limit = min(context.settings.num_examples or num, num)
+    return _rows(context, context.split, limit, features.perfect_pictures)
 
 
 def _data(context: Context, held_out: np.ndarray, train: np.ndarray) -> dict[str, Any]:

@@ -7,6 +7,7 @@ What several of them need is computed once in it: a function of a context that i
 import dataclasses
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -25,6 +26,7 @@ class Context:
       dataset: its data.
       split: the one that it is measured on.
       settings: the `eval` section of a config.
+      folder: where what is made for the data is kept, as a judge of them; None: nowhere.
       known_of_data: what `once_for_data` has kept; contexts of the same data and settings may
         share it, as those of one run at several steps.
     """
@@ -33,6 +35,7 @@ class Context:
     dataset: Dataset
     split: str
     settings: ConfigDict
+    folder: Path | None = None
     known_of_data: dict = dataclasses.field(default_factory=dict, repr=False, compare=False)
     _known: dict = dataclasses.field(default_factory=dict, repr=False, compare=False)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from flax import traverse_util
 from ml_collections import ConfigDict
 
 from gen_jax import families, parallel
+from gen_jax.data.examples import choose, chosen_rows
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
 from gen_jax.evaluation import judges
@@ -25,7 +27,7 @@ from gen_jax.settings import Setting
 
 # Pictures that are drawn, or read, at once: memory stays bounded whatever their number.
 DRAW_SIZE = 1_000
-# The seed of all samples that are scored, and of the choice of training pictures.
+# The seed of all samples that are scored.
 SEED = 0
 
 NUM_SAMPLES = {
@@ -40,7 +42,9 @@ NUM_SAMPLES = {
 # Of every metric that asks a judge.
 SETTINGS = NUM_SAMPLES | {
     "judge": Setting(
-        "", "whose features are compared; if empty, the data's own", affects="figures"
+        "",
+        "whose features are compared; if empty, the data's own; auto: one that is trained on them",
+        affects="figures",
     ),
     "inception_weights": Setting("", "a file, for judge inception", affects="figures"),
 }
@@ -88,17 +92,21 @@ def _compiled(module: nn.Module) -> Callable:
     return parallel.compile_eval(run)
 
 
-def load(settings: ConfigDict, dataset: Dataset) -> FeatureNet:
+def load(settings: ConfigDict, dataset: Dataset, folder: Path | None = None) -> FeatureNet:
     """The network that scores, from the `eval` section of a config.
 
-    `settings.judge` is the name or the path of a judge, "" for the dataset's own, or
-    "inception" for InceptionV3 with the weights of `settings.inception_weights`.
+    `settings.judge` is the name or the path of a judge, "" for the dataset's own, "auto" for one
+    that is made for these data (`judges.make`) and kept in `folder`, or "inception" for InceptionV3
+    with the weights of `settings.inception_weights`.
 
     Raises:
       UserError: if there is none, or if it does not read the dataset's pictures.
     """
     if settings.judge == "inception":
         return _load_inception(settings.inception_weights, dataset)
+    if settings.judge == "auto":
+        module, params, metadata, digest = _make(dataset, folder)
+        return FeatureNet(f"{metadata.get('kind', 'auto')}-cnn@{digest}", module, params)
     name = settings.judge or dataset.name
     module, params, metadata, digest = judges.load(name)
     if difference(module, params, dataset.spec.shape):
@@ -107,6 +115,19 @@ def load(settings: ConfigDict, dataset: Dataset) -> FeatureNet:
             f"{_size(dataset)}; choose another by --config.eval.judge"
         )
     return FeatureNet(f"{Path(name).stem}-cnn@{digest}", module, params)
+
+
+def _make(dataset: Dataset, folder: Path | None) -> judges.Judge:
+    """The judge of data that have none: kept in the folder, so that it is made once."""
+    with tempfile.TemporaryDirectory() as temporary:
+        path = (folder or Path(temporary)) / "judge.safetensors"
+        if not path.exists():
+            train = dataset.splits["train"]
+            rows = chosen_rows(train, judges.MAX_PICTURES)
+            pictures, labels = _pictures(dataset, "train", rows, as_samples=False)
+            classes = dataset.spec.num_classes if "label" in train.gather(rows[:1]) else 0
+            judges.make(path, dataset.name, pictures, labels, classes)
+        return judges.load(str(path))
 
 
 def _load_inception(weights: str, dataset: Dataset) -> FeatureNet:
@@ -144,13 +165,20 @@ def difference(module: nn.Module, params: dict, shape: tuple[int, ...]) -> str |
     return next(wrong, None)
 
 
-def check_pictures(family: Family, dataset: Dataset, name: str) -> None:
+def check_pictures(family: Family, dataset: Dataset, settings: ConfigDict, name: str) -> None:
     """Refuses data that are no pictures, for the metric of that name."""
     if not dataset.spec.is_image:
         raise UserError(
             f"{name}: {dataset.name} has no pictures for a classifier; choose others by "
             "--config.eval.metrics"
         )
+
+
+def check_judge(family: Family, dataset: Dataset, settings: ConfigDict, name: str) -> None:
+    """Refuses data that are no pictures or have no judge, for the metric of that name."""
+    check_pictures(family, dataset, settings, name)
+    if settings.judge != "auto":
+        load(settings, dataset)
 
 
 def _size(dataset: Dataset) -> str:
@@ -161,31 +189,45 @@ def _size(dataset: Dataset) -> str:
 
 
 @once_for_data
-def real_pictures(context: Context, split: str, limit: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """The first `limit` stored examples of a split (0: all) -> uint8 [N, H, W, C], labels [N]."""
-    size = len(context.dataset.splits[split])
-    return _pictures(context.dataset, split, np.arange(min(limit, size) if limit else size))
+def stored_pictures(context: Context, split: str, limit: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Examples of a split as they are stored -> uint8 [N, H, W, C], labels [N].
+
+    `limit` of them, chosen by a fixed seed; all if it is 0.
+    """
+    rows = chosen_rows(context.dataset.splits[split], limit)
+    return _pictures(context.dataset, split, rows, as_samples=False)
 
 
 @once_for_data
-def train_pictures(context: Context, num: int) -> tuple[np.ndarray, np.ndarray]:
-    """`num` stored training examples, chosen by a fixed seed: uint8 [N, H, W, C], labels [N]."""
-    index = choose(len(context.dataset.splits["train"]), num)
-    return _pictures(context.dataset, "train", index)
+def perfect_pictures(context: Context, split: str, limit: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The examples of `stored_pictures` as samples of a perfect model would show them.
+
+    They are drawn from the data and become pictures as samples do: where a model is trained on
+    pictures of zeros and ones, its samples are black and white, and so are these.
+    """
+    rows = chosen_rows(context.dataset.splits[split], limit)
+    return _pictures(context.dataset, split, rows, as_samples=True)
 
 
-def choose(size: int, num: int) -> np.ndarray:
-    """`num` of `size` rows, without repeats, by a fixed seed and in a random order."""
-    return np.random.Generator(np.random.Philox(key=SEED)).permutation(size)[:num]
+@once_for_data
+def perfect_train_pictures(context: Context, num: int) -> tuple[np.ndarray, np.ndarray]:
+    """`num` training examples as `perfect_pictures` shows them, in a random order."""
+    rows = choose(len(context.dataset.splits["train"]), num)
+    return _pictures(context.dataset, "train", rows, as_samples=True)
 
 
-def _pictures(dataset: Dataset, split: str, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pictures(
+    dataset: Dataset, split: str, index: np.ndarray, as_samples: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    spec, examples = dataset.spec, dataset.splits[split]
+    # Other kinds come back as they were stored: this saves the work.
+    drawn = as_samples and spec.kind == "binary"
     parts = []
     for start in range(0, len(index), DRAW_SIZE):
         part = index[start : start + DRAW_SIZE]
-        rows = dataset.splits[split].gather(part)
-        label = rows.get("label", np.zeros(len(part), np.int32))
-        parts.append((dataset.spec.stored_to_uint8(rows["x"]), label))
+        rows = dataset.batch(split, part) if drawn else examples.gather(part)
+        pictures = (spec.to_uint8 if drawn else spec.stored_to_uint8)(rows["x"])
+        parts.append((pictures, rows.get("label", np.zeros(len(part), np.int32))))
     pictures, labels = (np.concatenate(xs) for xs in zip(*parts, strict=True))
     return pictures, labels
 
@@ -212,9 +254,9 @@ def sample_pictures(context: Context, num: int) -> tuple[np.ndarray, np.ndarray 
 def sample_condition(context: Context, num: int) -> dict[str, np.ndarray]:
     """What a model is given when its samples are scored: arrays [num, ...] by name.
 
-    They are those of as many training examples, of which `train_pictures` has the first: a model of
-    p(x|y) is one of p(x) with the p(y) that it was trained on, and a set with as many samples of
-    each class would be told from the data by that alone.
+    They are those of as many training examples, of which `perfect_train_pictures` has the first: a
+    model of p(x|y) is one of p(x) with the p(y) that it was trained on, and a set with as many
+    samples of each class would be told from the data by that alone.
     """
     families.require(context.subject.family, "sample", base.Sampler)
     names = context.subject.given
@@ -248,14 +290,16 @@ class Sets(NamedTuple):
 
     Attributes:
       net: the network.
-      real: the split.
-      floor: real pictures in the place of the samples: as many of the training set, at most
-        half of it, chosen by a fixed seed.
+      real: the split, as it is stored.
+      perfect: the split, as samples of a perfect model would show it.
+      floor: training pictures in the place of the samples, shown likewise: as many, at most half
+        of the set, chosen by a fixed seed.
       fake: the samples.
     """
 
     net: FeatureNet
     real: Seen
+    perfect: Seen
     floor: Seen
     fake: Seen
 
@@ -263,24 +307,25 @@ class Sets(NamedTuple):
 @once
 def compare(context: Context) -> Sets:
     """The sets that a metric compares."""
-    net, (real, floor) = judge(context), _see_stored(context)
     pictures, labels = sample_pictures(context, context.settings.num_samples)
-    return Sets(net, real, floor, Seen(*net(pictures), labels))
+    net = judge(context)
+    return Sets(net, *_see_data(context), Seen(*net(pictures), labels))
 
 
 @once_for_data
 def judge(context: Context) -> FeatureNet:
     """The network that scores: see `load`."""
-    return load(context.settings, context.dataset)
+    return load(context.settings, context.dataset, context.folder)
 
 
 @once_for_data
-def _see_stored(context: Context) -> tuple[Seen, Seen]:
-    """The split, and its floor."""
+def _see_data(context: Context) -> tuple[Seen, Seen, Seen]:
+    """The split, as it is and as samples would show it, and its floor."""
     settings, net = context.settings, judge(context)
     half = min(len(context.dataset.splits["train"]) // 2, settings.num_samples)
-    real = real_pictures(context, context.split, settings.num_examples)
-    seen = [
-        Seen(*net(pictures), labels) for pictures, labels in (real, train_pictures(context, half))
-    ]
-    return seen[0], seen[1]
+    shown = (context.split, settings.num_examples)
+    stored, perfect = stored_pictures(context, *shown), perfect_pictures(context, *shown)
+    floor, labels = perfect_train_pictures(context, half)
+    real = Seen(*net(stored[0]), stored[1])
+    same = np.array_equal(stored[0], perfect[0])
+    return real, real if same else Seen(*net(perfect[0]), perfect[1]), Seen(*net(floor), labels)

@@ -2,14 +2,18 @@
 
 All are estimates that depend on the classifier, on the numbers of pictures and on the split, so
 a figure's `spec` names them. A figure NAME_floor puts real training pictures in the place of the
-samples: what a perfect model would score, give or take the number of pictures.
+samples, and NAME_real those of the split: what a perfect model would score, give or take the number
+of pictures. They become pictures as samples do, so a model of zeros and ones is not charged for the
+grey that it cannot show.
 """
 
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 from scipy import special
 
+from gen_jax.data.examples import choose
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
 from gen_jax.evaluation import features as features_lib
@@ -44,6 +48,11 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     equation 6. The trace of the root is taken of C1^(1/2) C2 C1^(1/2), which has the same
     eigenvalues and is symmetric, so singular covariances do no harm.
     """
+    if min(len(a), len(b)) < 2:
+        raise UserError(
+            "a Fréchet distance needs two pictures in each set; use a larger "
+            "--config.eval.num_examples or num_samples"
+        )
     means, covs = zip(*(_moments(x) for x in (a, b)), strict=True)
     values, vectors = np.linalg.eigh(covs[0])
     root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
@@ -159,8 +168,8 @@ def prdc(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:
 # Metrics
 
 
-def _check_classes(family: Family, dataset: Dataset, name: str) -> None:
-    features_lib.check_pictures(family, dataset, name)
+def _check_classes(family: Family, dataset: Dataset, settings: ConfigDict, name: str) -> None:
+    features_lib.check_pictures(family, dataset, settings, name)
     if "label" not in getattr(family, "given", ()):
         raise UserError(
             f"{name} needs a class-conditional model, and this {type(family).__name__} is none; "
@@ -171,7 +180,7 @@ def _check_classes(family: Family, dataset: Dataset, name: str) -> None:
 @metric(
     "fid",
     needs=(base.Sampler,),
-    also=features_lib.check_pictures,
+    also=features_lib.check_judge,
     settings=features_lib.SETTINGS,
     lower_is_better=("fid",),
 )
@@ -188,7 +197,7 @@ def fid(context: Context) -> dict[str, Metric]:
 @metric(
     "kid",
     needs=(base.Sampler,),
-    also=features_lib.check_pictures,
+    also=features_lib.check_judge,
     settings=features_lib.SETTINGS,
     lower_is_better=("kid",),
 )
@@ -208,7 +217,7 @@ def kid(context: Context) -> dict[str, Metric]:
 @metric(
     "inception_score",
     needs=(base.Sampler,),
-    also=features_lib.check_pictures,
+    also=features_lib.check_judge,
     settings=features_lib.SETTINGS,
 )
 def inception_scores(context: Context) -> dict[str, Metric]:
@@ -217,7 +226,7 @@ def inception_scores(context: Context) -> dict[str, Metric]:
     metrics = {}
     for name, seen, what in (
         ("inception_score", sets.fake, _fakes(sets)),
-        ("inception_score_real", sets.real, _reals(sets, context.split)),
+        ("inception_score_real", sets.perfect, _reals(sets, context.split)),
     ):
         # Stored examples may be sorted by their classes.
         logits = _cut(seen, len(seen.logits)).logits
@@ -231,7 +240,7 @@ def inception_scores(context: Context) -> dict[str, Metric]:
 @metric(
     "prdc",
     needs=(base.Sampler,),
-    also=features_lib.check_pictures,
+    also=features_lib.check_judge,
     settings=features_lib.SETTINGS | NEAREST_K,
 )
 def prdc_metrics(context: Context) -> dict[str, Metric]:
@@ -249,10 +258,17 @@ def prdc_metrics(context: Context) -> dict[str, Metric]:
     return _with_floor(value, sets, context.split, "fraction", k=k)
 
 
+def _check_classes_and_judge(
+    family: Family, dataset: Dataset, settings: ConfigDict, name: str
+) -> None:
+    _check_classes(family, dataset, settings, name)
+    features_lib.check_judge(family, dataset, settings, name)
+
+
 @metric(
     "intra_fid",
     needs=(base.Sampler,),
-    also=_check_classes,
+    also=_check_classes_and_judge,
     settings=features_lib.SETTINGS,
     lower_is_better=("intra_fid",),
 )
@@ -282,7 +298,7 @@ def intra_fid(context: Context) -> dict[str, Metric]:
 @metric(
     "label_accuracy",
     needs=(base.Sampler,),
-    also=_check_classes,
+    also=_check_classes_and_judge,
     settings=features_lib.SETTINGS,
 )
 def label_accuracy(context: Context) -> dict[str, Metric]:
@@ -300,7 +316,7 @@ def label_accuracy(context: Context) -> dict[str, Metric]:
     metrics = {}
     for name, seen, what in (
         ("label_accuracy", sets.fake, _fakes(sets)),
-        ("label_accuracy_real", sets.real, _reals(sets, context.split)),
+        ("label_accuracy_real", sets.perfect, _reals(sets, context.split)),
     ):
         correct = seen.logits.argmax(-1) == seen.labels
         metrics[name] = Metric.mean(
@@ -322,11 +338,13 @@ def cas(context: Context) -> dict[str, Metric]:
     cas_real is that of one trained on as many training pictures.
     """
     module, num = ConvClassifier(context.subject.num_classes), context.settings.num_samples
-    test, truth = features_lib.real_pictures(context, context.split, context.settings.num_examples)
+    test, truth = features_lib.stored_pictures(
+        context, context.split, context.settings.num_examples
+    )
     metrics = {}
     for name, source, (pictures, labels) in (
         ("cas", "fake", features_lib.sample_pictures(context, num)),
-        ("cas_real", "train", features_lib.train_pictures(context, num)),
+        ("cas_real", "train", features_lib.perfect_train_pictures(context, num)),
     ):
         net = FeatureNet("cnn", module, judges.fit(module, pictures, labels, CAS_STEPS))
         correct = net(test)[0].argmax(-1) == truth
@@ -342,7 +360,7 @@ def cas(context: Context) -> dict[str, Metric]:
 
 def _cut(seen: Seen, size: int) -> Seen:
     """`size` of the pictures, in a random order of a fixed seed."""
-    rows = features_lib.choose(len(seen.features), size)
+    rows = choose(len(seen.features), size)
     return Seen(*(None if x is None else x[rows] for x in seen))
 
 

@@ -25,7 +25,8 @@ from gen_jax.evaluation.subject import Subject
 from gen_jax.families.base import Autoencoder, Family
 from gen_jax.settings import Setting
 
-# Training examples that it is fitted to, and principal components of larger latents.
+# Training examples that it is fitted to, chosen by a fixed seed, and principal components of
+# larger latents.
 EXAMPLES = 10_000
 DIMS = 128
 
@@ -89,7 +90,7 @@ def _posterior_draw(family, params, extra, batch, keys):
 def fit(subject: Subject, dataset: Dataset, settings: ConfigDict) -> Subject:
     """The subject with a mixture of `settings.fitted_components` Gaussians as its prior.
 
-    The Gaussians have full covariances and are fitted to one draw of q(z|x) for each of the first
+    The Gaussians have full covariances and are fitted to one draw of q(z|x) for each of
     `EXAMPLES` training examples, in the `DIMS` principal components of their latents if those
     have more dimensions. A family that samples by label has a mixture for each, of its examples.
 
@@ -113,7 +114,7 @@ def fit(subject: Subject, dataset: Dataset, settings: ConfigDict) -> Subject:
         if len(group) < 2:
             raise UserError(
                 f"eval.fitted_components: of the label {y} there are {len(group)} examples among "
-                f"the first {len(z)}, too few to fit a mixture to; use the model's own prior, "
+                f"the {len(z)} chosen, too few to fit a mixture to; use the model's own prior, "
                 "--config.eval.fitted_components=0"
             )
     mixtures = [_mixture(group, settings.fitted_components, floor) for group in groups]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from gen_jax import families
 from gen_jax.data.sources import Dataset
@@ -36,11 +37,15 @@ class Metric:
     each: tuple[float, ...] = ()
 
     @classmethod
-    def over_seeds(cls, figures: Sequence["Metric"]) -> "Metric":
-        """The mean of one figure over independent runs, with its standard error over them."""
+    def over_seeds(cls, figures: Sequence["Metric"], seeds: Sequence[int]) -> "Metric":
+        """The mean of one figure over the runs with these seeds, with its standard error over them.
+
+        It has none where two have the same seed: they are not independent.
+        """
         values = [figure.value for figure in figures]
         mean = cls.mean(np.array(values), figures[0].unit, figures[0].kind, figures[0].spec)
-        return dataclasses.replace(mean, n=figures[0].n, each=tuple(values))
+        stderr = mean.stderr if len({*seeds}) == len(values) else None
+        return dataclasses.replace(mean, n=figures[0].n, stderr=stderr, each=tuple(values))
 
     @classmethod
     def mean(cls, values: np.ndarray, unit: str, kind: str, spec: Mapping[str, Any]) -> "Metric":
@@ -71,8 +76,8 @@ class MetricDefinition:
       name: of `evaluate --metrics`.
       compute: of a context, the figures by name; there may be several.
       needs: abilities that the family must have; of a tuple of them, one.
-      also: `(family, dataset, name)` that refuses what else it cannot measure, by a `UserError`;
-        `name` is what the user knows it by.
+      also: `(family, dataset, settings, name)` that refuses what else it cannot measure, by a
+        `UserError`; `settings` is the `eval` section and `name` what the user knows it by.
       settings: the keys of the `eval` section that it reads. Metrics may share one.
       lower_is_better: its figures of which a smaller one is the better one.
     """
@@ -80,7 +85,7 @@ class MetricDefinition:
     name: str
     compute: Callable[[Context], dict[str, Metric]]
     needs: tuple[type | tuple[type, ...], ...] = ()
-    also: Callable[[Family, Dataset, str], None] | None = None
+    also: Callable[[Family, Dataset, ConfigDict, str], None] | None = None
     settings: Mapping[str, Setting] = dataclasses.field(default_factory=dict)
     lower_is_better: tuple[str, ...] = ()
 
@@ -90,10 +95,10 @@ class MetricDefinition:
         Raises:
           UserError: if the family or the data lack what it needs.
         """
-        self.check(context.subject.family, context.dataset, self.name)
+        self.check(context.subject.family, context.dataset, context.settings, self.name)
         return self.compute(context)
 
-    def check(self, family: Family, dataset: Dataset, name: str) -> None:
+    def check(self, family: Family, dataset: Dataset, settings: ConfigDict, name: str) -> None:
         """Refuses a family or data that it is not of; `name` is what the user knows it by.
 
         Raises:
@@ -103,7 +108,7 @@ class MetricDefinition:
             alternatives = abilities if isinstance(abilities, tuple) else (abilities,)
             families.require(family, name, *alternatives)
         if self.also:
-            self.also(family, dataset, name)
+            self.also(family, dataset, settings, name)
 
 
 _registered: dict[str, MetricDefinition] = {}

@@ -74,6 +74,8 @@ class FamilyDefinition:
       validation_metrics: measured during training unless a config says otherwise.
       metrics: measured by `evaluate` unless a config says otherwise.
       alarms: what a run's figures may warn of.
+      undecayed: names of modules whose parameters are those of a prior: weight decay would draw it
+        towards one that nobody asked for.
     """
 
     name: str
@@ -84,6 +86,7 @@ class FamilyDefinition:
     validation_metrics: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     alarms: tuple[Rule, ...] = ()
+    undecayed: tuple[str, ...] = ()
 
 
 TEMPERATURE = Setting(1.0, "factor of the standard deviations of what is drawn", affects="figures")

@@ -157,6 +157,22 @@ class BlockE(nn.Module):
         return jnp.concatenate(parts, -1)
 
 
+class Logits(nn.Module):
+    """Features [B, D] -> logits of the classes [B, num], without their bias.
+
+    The code of Salimans et al. 2016 (arXiv 1606.03498) multiplies by the kernel alone, so published
+    Inception scores are of these. The files of the weights have the bias all the same.
+    """
+
+    num: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], self.num))
+        self.param("bias", nn.initializers.zeros, (self.num,))
+        return x @ kernel
+
+
 class InceptionV3(nn.Module):
     """The whole network, for evaluation alone."""
 
@@ -177,7 +193,7 @@ class InceptionV3(nn.Module):
         x = BlockE(pools_maximum=False, name="Mixed_7b")(x)
         x = BlockE(pools_maximum=True, name="Mixed_7c")(x)
         features = x.mean((1, 2))
-        return nn.Dense(NUM_CLASSES, name="fc")(features), features
+        return Logits(NUM_CLASSES, name="fc")(features), features
 
 
 def resize(x: jax.Array) -> jax.Array:

@@ -60,11 +60,6 @@ class Trial:
         return f"{self.status} ({self.error})" if self.error else self.status
 
 
-def arguments(overrides: Overrides) -> list[str]:
-    """`--config.KEY=VALUE` for each."""
-    return [f"--config.{key}={value}" for key, value in overrides.items()]
-
-
 def trial_name(index: int, overrides: Overrides) -> str:
     """For example `003_lr=0.001,beta=4`: what tells the runs of a study apart."""
     parts = []
@@ -179,14 +174,14 @@ def _trainable(sweep: Sweep, folder: Path, command: list[str]):
 
     class Run(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
-            self._overrides = _overrides(config)
+            self._overrides = _overrides(sweep, config)
             self._workdir = workdir = folder / "runs" / self.trial_name
             if sweep.search == "pbt":
                 # Overrides change as it goes on, and with them the config that it is started by.
                 (workdir / "config.json").unlink(missing_ok=True)
             write_overrides(workdir, self._overrides)
             (workdir / ERROR).unlink(missing_ok=True)
-            full = [*command, f"--workdir={workdir}", *arguments(self._overrides)]
+            full = [*command, f"--workdir={workdir}", *config_lib.as_arguments(self._overrides)]
             # Replayed rows would have a population exploit states of the past.
             replay = sweep.search != "pbt"
             self._process = Process(full, workdir, replay, _share(sweep))
@@ -195,9 +190,10 @@ def _trainable(sweep: Sweep, folder: Path, command: list[str]):
             try:
                 row = self._process.next_row()
                 done = row is None
-                row = self._process.rows()[-1] if done else row
+                row = (self._process.rows() or [{}])[-1] if done else row
                 if sweep.metric not in row:
-                    there = ", ".join(name for name in row if name.startswith("validation/"))
+                    there = [name for name in row if name.startswith("validation/")]
+                    there = ", ".join(there) or "nothing; output.txt says why"
                     raise UserError(f"no metric {sweep.metric!r}; validation has: {there}")
             except UserError as error:
                 (self._workdir / ERROR).write_text(str(error))
@@ -250,12 +246,32 @@ def _share(sweep: Sweep) -> dict[str, str]:
 
 def write_overrides(workdir: Path, overrides: Overrides) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
-    files.write_whole(workdir / OVERRIDES, json.dumps(overrides))
+    files.write_whole(workdir / OVERRIDES, _as_json(overrides))
 
 
-def _overrides(config: dict[str, Any]) -> Overrides:
-    """Of one of Tune's trials."""
-    return config.get("overrides", config)
+def _as_json(value: Any) -> str:
+    """JSON of what may be an override; a tuple is a list there, and numpy's numbers are numbers."""
+    return json.dumps(value, default=lambda array: array.tolist())
+
+
+def _overrides(sweep: Sweep, config: dict[str, Any]) -> Overrides:
+    """Of one of Tune's trials, whose values `_param_space` has made."""
+    if "overrides" in config:
+        return config["overrides"]
+    chosen = {
+        key: {_as_json(value): value for value in each.values}
+        for key, each in sweep.space.items()
+        if isinstance(each, Choice)
+    }
+    return {key: chosen[key][v] if key in chosen else v for key, v in config.items()}
+
+
+def _as_drawn(sweep: Sweep, overrides: Overrides) -> dict[str, Any]:
+    """The inverse of `_overrides`, of what a workdir holds."""
+    return {
+        key: _as_json(value) if isinstance(sweep.space.get(key), Choice) else value
+        for key, value in overrides.items()
+    }
 
 
 def _worst(sweep: Sweep) -> float:
@@ -343,13 +359,17 @@ def _claim(folder: Path, study: dict) -> None:
 
 
 def _param_space(sweep: Sweep, tune) -> dict[str, Any]:
-    """What Tune draws a trial's overrides from."""
+    """What Tune draws a trial's overrides from: see `_overrides`.
+
+    A choice is one of texts, the JSON of its values: searches know no tuples, and a population
+    would multiply numbers, which gives others than there are to choose from.
+    """
     if sweep.trials:
         return {"overrides": tune.grid_search(list(sweep.trials))}
     space = {}
     for key, each in sweep.space.items():
         if isinstance(each, Choice):
-            space[key] = tune.choice(list(each.values))
+            space[key] = tune.choice(list(dict.fromkeys(map(_as_json, each.values))))
         elif isinstance(each, Uniform):
             space[key] = (tune.loguniform if each.log else tune.uniform)(each.low, each.high)
     return space
@@ -362,7 +382,7 @@ def _tune_config(sweep: Sweep, folder: Path, interval: int, steps: int, tune):
 
     judged = {"metric": sweep.metric, "mode": sweep.mode}
     # Of a study that goes on: the same trials come first, in their order.
-    known = [_read(run / OVERRIDES) for run in _runs(folder)]
+    known = [_as_drawn(sweep, _read(run / OVERRIDES)) for run in _runs(folder)]
     scheduler = search = None
     if sweep.search == "pbt":
         space = _param_space(sweep, tune)
@@ -378,19 +398,20 @@ def _tune_config(sweep: Sweep, folder: Path, interval: int, steps: int, tune):
         num_samples=1 if sweep.trials else sweep.num_trials,
         scheduler=scheduler,
         search_alg=search,
-        trial_name_creator=_names(folder),
+        trial_name_creator=_names(sweep, folder),
         trial_dirname_creator=lambda trial: trial.trial_id,
         **({} if scheduler else judged),
     )
 
 
-def _names(folder: Path) -> Callable:
+def _names(sweep: Sweep, folder: Path) -> Callable:
     """The function that names Tune's trials, in their order, and makes their folders."""
     given = {}
 
     def name_of(trial) -> str:
         if trial.trial_id not in given:
-            index, overrides, runs = len(given), _overrides(trial.config), _runs(folder)
+            index, runs = len(given), _runs(folder)
+            overrides = _overrides(sweep, trial.config)
             if index < len(runs):
                 given[trial.trial_id] = runs[index].name  # a population's overrides change
             else:

@@ -1,13 +1,15 @@
 """Checkpoints: orbax behind one small class."""
 
+import io
 import json
 import logging
 import math
 import re
 import shutil
 import sys
+import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import absl.logging
@@ -19,6 +21,7 @@ from gen_jax.errors import UserError
 from gen_jax.training.state import State
 
 _SEAL = "crc32.json"
+_BESIDE = "beside.npz"
 _TEN_YEARS = 10 * 365 * 24 * 3600
 
 # Orbax tells of every file, and of every error at length, which `_write` tells in one line; and
@@ -53,6 +56,7 @@ class Checkpoints:
         self.directory = Path(directory)
         self.keep = keep
         self._manager = None
+        self._beside: dict[int, bytes] = {}
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -69,8 +73,13 @@ class Checkpoints:
         digits = [name for name in names if name.isascii() and name.isdigit()]
         return sorted((int(name) for name in digits if name == str(int(name))), reverse=True)
 
-    def save(self, state: State) -> None:
+    def save(self, state: State, beside: Mapping[str, np.ndarray] | None = None) -> None:
         """Saves the state under its step, unless that step has been saved.
+
+        Args:
+          state: of the run.
+          beside: arrays that are kept with it as far as the process lives to seal it, for what a
+            run can do without.
 
         Raises:
           UserError: if this or the previous checkpoint could not be written.
@@ -82,6 +91,9 @@ class Checkpoints:
         self.wait()
         if step not in self.steps():
             self._check_room(sum(leaf.nbytes for leaf in leaves.values()))
+            if beside:
+                np.savez(buffer := io.BytesIO(), **beside)
+                self._beside[step] = buffer.getvalue()
             args = ocp.args.StandardSave(leaves)
             self._write(lambda: self._open().save(step, args=args))
 
@@ -134,6 +146,14 @@ class Checkpoints:
             "the start, or use another --workdir"
         )
 
+    def beside(self, step: int) -> dict[str, np.ndarray]:
+        """The arrays that a checkpoint was saved with, {} if there are none."""
+        try:
+            with np.load(self.directory / str(step) / _BESIDE, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return {}
+
     def drop_after(self, step: int) -> None:
         """Removes checkpoints later than `step`: damaged ones, which would bar a new one."""
         for later in self.steps():
@@ -176,6 +196,8 @@ class Checkpoints:
         for step in self.steps():
             folder = self.directory / str(step)
             if not (folder / _SEAL).exists():
+                if beside := self._beside.pop(step, None):
+                    files.write_whole(folder / _BESIDE, beside)
                 crc = {name: zlib.crc32(p.read_bytes()) for name, p in _contents(folder).items()}
                 files.write_whole(folder / _SEAL, json.dumps(crc))
 

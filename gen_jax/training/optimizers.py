@@ -19,6 +19,7 @@ _SCALINGS = {
     "rmsprop": lambda c, b2: optax.scale_by_rms(decay=b2, eps=c.eps),
 }
 _SCHEDULES = ("constant", "cosine")
+_DECAYED = ("kernel", "embedding")  # flax's names of weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +30,14 @@ class Optimizer:
     updates, so that a network with several turns in a step follows the same schedule as one with
     a single turn.
 
-    Weight decay is decoupled (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2).
+    Weight decay is decoupled (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2), and of
+    weights alone: kernels and embeddings, but for those of the modules named in `undecayed`. Of a
+    bias, a scale or a learned mean it would be a prior that nobody asked for.
     """
 
     config: ConfigDict
     total_steps: int
+    undecayed: tuple[str, ...] = ()
 
     @property
     def has_average(self) -> bool:
@@ -41,7 +45,7 @@ class Optimizer:
 
     def with_value(self, key: str, value: jax.typing.ArrayLike) -> "Optimizer":
         """The same with another value of a key, which may be traced."""
-        return Optimizer(ConfigDict({**self.config, key: value}), self.total_steps)
+        return dataclasses.replace(self, config=ConfigDict({**self.config, key: value}))
 
     def init(self, params: Any) -> Any:
         return self._transform(0).init(params)
@@ -78,8 +82,17 @@ class Optimizer:
         if config.clip_norm:
             parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
         if config.weight_decay:
-            parts.append(optax.add_decayed_weights(config.weight_decay))
+            parts.append(optax.stateless(self._decay))
         return optax.chain(*parts)
+
+    def _decay(self, updates: Any, params: Any) -> Any:
+        def decayed(path, update, param):
+            *modules, name = (str(getattr(key, "key", key)) for key in path)
+            if name not in _DECAYED or {*modules} & {*self.undecayed}:
+                return update
+            return update + self.config.weight_decay * param
+
+        return jax.tree_util.tree_map_with_path(decayed, updates, params)
 
 
 def check_sections(config: ConfigDict, networks: Iterable[str]) -> None:
@@ -90,7 +103,9 @@ def check_sections(config: ConfigDict, networks: Iterable[str]) -> None:
             raise UserError(f"optim.{key} is of no network; this model has: {there}")
 
 
-def make(config: ConfigDict, steps: int, network: str) -> Optimizer:
+def make(
+    config: ConfigDict, steps: int, network: str, undecayed: tuple[str, ...] = ()
+) -> Optimizer:
     """The optimiser of a network: the keys of `optim`, overridden by those of `optim.NETWORK`.
 
     Raises:
@@ -104,7 +119,7 @@ def make(config: ConfigDict, steps: int, network: str) -> Optimizer:
     for key, valid in (("name", tuple(_SCALINGS)), ("schedule", _SCHEDULES)):
         if config[key] not in valid:
             raise UserError(f"unknown optim.{key} {config[key]!r}; valid are: {', '.join(valid)}")
-    return Optimizer(config, steps)
+    return Optimizer(config, steps, undecayed)
 
 
 def global_norm(grads: Any) -> jax.Array:

@@ -19,6 +19,16 @@ LOST = (
 )
 
 
+# One that was started alone within a cluster's job would wait for others that never come.
+MEETING_SECONDS = 60
+ALONE = (
+    "the other processes of this run did not come within a minute; start all of them together, as "
+    "srun does, give --coordinator=HOST:PORT, --num_processes=N and --process_id=I, or "
+    "--num_processes=1 for a run of its own"
+)
+_words = [LOST]  # the last ones, of a process that JAX aborts
+
+
 def connect(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
     """Joins the other processes of a run: those of the flags, else of a cluster that JAX detects.
 
@@ -52,10 +62,14 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
         # JAX's own handler of SIGTERM would hide the signal from `signals`.
         jax.config.update("jax_enable_preemption_service", False)
         ctypes.CDLL(None).signal(signal.SIGABRT, _last_words)
+        _words[:] = [ALONE]
         # A process that is silent for half a minute is dead. At the end the others wait for
         # process 0, which has pictures to draw and a checkpoint to write.
         jax.distributed.initialize(
-            **settings, heartbeat_timeout_seconds=30, shutdown_timeout_seconds=3600
+            **settings,
+            initialization_timeout=MEETING_SECONDS,
+            heartbeat_timeout_seconds=30,
+            shutdown_timeout_seconds=3600,
         )
     except Exception as error:  # of a port in use, a name that is not found, Kubernetes' API
         reason = " ".join(str(error).split())[:300]
@@ -63,6 +77,7 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
             f"cannot join the other processes ({reason}); give --coordinator=HOST:PORT, "
             "--num_processes=N and --process_id=I, or --num_processes=1 for a run of its own"
         ) from error
+    _words[:] = [LOST]
 
 
 def _cluster_size() -> int:
@@ -79,7 +94,7 @@ def _cluster_size() -> int:
 def _last_words(_) -> None:
     # When process 0 is gone or a heartbeat stays away, JAX's C++ client aborts whatever Python
     # is doing: no exception is raised, and its dump does not tell what to do.
-    os.write(2, f"error: {LOST}\n".encode())
+    os.write(2, f"error: {_words[0]}\n".encode())
     os._exit(1)
 
 

@@ -1,11 +1,14 @@
 """The metrics of a run between two log steps."""
 
 import time
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 
 from gen_jax.errors import UserError
+
+_FIRST, _SECONDS = "first step", "seconds"  # beside the metrics in what is saved
 
 
 class Window:
@@ -14,13 +17,31 @@ class Window:
     Args:
       step: where the run goes on from.
       examples_per_step: the batch size.
+      saved: `state` of the window that a checkpoint of this step was saved in, if there is one: the
+        next row is then of all its steps, as if nothing had come between.
     """
 
-    def __init__(self, step: int, examples_per_step: int):
+    def __init__(
+        self, step: int, examples_per_step: int, saved: Mapping[str, np.ndarray] | None = None
+    ):
         self._examples_per_step = examples_per_step
         self._first = self._counted = step
         self._on_device, self._on_host = [], []
         self._seconds, self._started = 0.0, time.perf_counter()
+        self._saved = dict(saved or {})
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What has been added since the last row, {} for nothing; to be called after `check`."""
+        if not self._on_host:
+            return {}
+        own = {_FIRST: np.int64(self._first), _SECONDS: np.float64(self._seconds)}
+        return own | self._joined()
+
+    def _joined(self) -> dict[str, np.ndarray]:
+        """[K] or [R, K] of each metric, over all steps."""
+        return {
+            name: np.concatenate([m[name] for m in self._on_host], -1) for name in self._on_host[0]
+        }
 
     def add(self, metrics: dict) -> None:
         """Takes a dispatch's metrics, and waits for the dispatch before it.
@@ -40,10 +61,22 @@ class Window:
         """
         for metrics in jax.device_get(self._on_device):
             check_finite(metrics, f"between steps {self._counted} and {step}")
+            self._go_on_with_saved(metrics)
             self._on_host.append(metrics)
         self._on_device = []
         self._counted = step
         self._seconds += time.perf_counter() - self._started
+
+    def _go_on_with_saved(self, metrics: dict[str, np.ndarray]) -> None:
+        """Puts what was saved before a run's first metrics, unless it is of other metrics."""
+        saved, self._saved = self._saved, {}
+        first, seconds = saved.pop(_FIRST, None), saved.pop(_SECONDS, None)
+        alike = {n: np.shape(v)[:-1] for n, v in saved.items()} == {
+            n: np.shape(v)[:-1] for n, v in metrics.items()
+        }
+        if alike and first is not None and seconds is not None:
+            self._on_host, self._first = [saved], int(first)
+            self._seconds += float(seconds)
 
     def resume(self) -> None:
         """Starts the clock again, after something that is not training."""
@@ -53,12 +86,8 @@ class Window:
         """The means over all steps since the last time, and the rate."""
         self.check(step)
         steps = step - self._first
-        # [K] or [R, K] from each dispatch.
-        joined = {
-            name: np.concatenate([m[name] for m in self._on_host], -1) for name in self._on_host[0]
-        }
         row = {"examples_per_second": steps * self._examples_per_step / self._seconds}
-        row |= with_replicas({n: v.mean(-1, dtype=np.float64) for n, v in joined.items()})
+        row |= with_replicas({n: v.mean(-1, dtype=np.float64) for n, v in self._joined().items()})
         self._first, self._on_host, self._seconds = step, [], 0.0
         self.resume()
         return row

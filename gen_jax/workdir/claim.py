@@ -5,6 +5,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -19,14 +20,17 @@ from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 
-_MAX_CONFIG_BYTES, _MAX_DATA_BYTES = 2**20, 2**26
+_MAX_CONFIG_BYTES, _MAX_DATA_BYTES, _MAX_FILES_BYTES = 2**20, 2**26, 2**28
 
 
 @contextlib.contextmanager
-def claim(config: ConfigDict, workdir: Path, dataset: Dataset) -> Iterator[None]:
+def claim(
+    config: ConfigDict, workdir: Path, dataset: Dataset, data_changed: bool = False
+) -> Iterator[None]:
     """Within it no other process trains in the workdir, which is of this config and these data.
 
-    `config.json` gets what may change in a run: see `Setting.affects`.
+    `config.json` gets what may change in a run: see `Setting.affects`. With `data_changed` the
+    data may be others of the same form, and the workdir remembers these from now on.
 
     Raises:
       UserError: if another process trains in it, or it holds a run of another config or of other
@@ -42,15 +46,13 @@ def claim(config: ConfigDict, workdir: Path, dataset: Dataset) -> Iterator[None]
                 f"{workdir} holds a run of another config ({'; '.join(changes)}); use another "
                 f"--workdir, or the config that it was started with{also}"
             )
-        before = read_data(workdir)
-        if before and before != _describe(dataset):
-            raise UserError(
-                f"{workdir} holds a run of other data, which had "
-                f"{_difference(before, _describe(dataset))}; use another --workdir, or the data "
-                f"that it was started with{also}"
-            )
+        if before := read_data(workdir):
+            check_data(before, dataset, workdir, data_changed, also)
         files.write_whole(path, config_lib.to_json(config))
-        files.write_whole(workdir / "data.json", json.dumps(_describe(dataset).to_json()))
+        data = _describe(dataset)
+        files.write_whole(workdir / "data.json", json.dumps(data.to_json()))
+        if data.files:
+            files.write_whole(workdir / "files.json", json.dumps(data.files))
         yield
 
 
@@ -63,16 +65,19 @@ class Data:
       spec: what an example is.
       sizes: examples of each split.
       fingerprint: of data that have no place of their own, else "".
+      files: name and size of each, of data that are a folder of files.
     """
 
     name: str
     spec: DataSpec
     sizes: dict[str, int]
     fingerprint: str = ""
+    files: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """As `data.json` holds it."""
-        return {**vars(self), "spec": self.spec.to_json()}
+        """As `data.json` holds it; the files are in `files.json`."""
+        known = {name: value for name, value in vars(self).items() if name != "files"}
+        return {**known, "spec": self.spec.to_json()}
 
 
 def read_data(workdir: Path) -> Data | None:
@@ -88,7 +93,12 @@ def read_data(workdir: Path) -> Data | None:
         given = files.read_json(path, _MAX_DATA_BYTES)
         if not isinstance(given, dict) or {*given} != {"name", "spec", "sizes", "fingerprint"}:
             raise ValueError("it describes no data")
-        data = Data(**{**given, "spec": DataSpec.from_json(given["spec"])})
+        path = workdir / "files.json"
+        listed = tuple(files.read_json(path, _MAX_FILES_BYTES)) if path.exists() else ()
+        own = {"spec": DataSpec.from_json(given["spec"]), "files": listed}
+        data = Data(**{**given, **own})
+        if not all(isinstance(file, str) for file in listed):
+            raise ValueError("it lists no files")
         if not all(type(size) is int for size in dict(data.sizes).values()):
             raise ValueError("it describes no data")
         return data
@@ -99,11 +109,43 @@ def read_data(workdir: Path) -> Data | None:
 def _describe(dataset: Dataset) -> Data:
     # What the config may change at any time is no part of it.
     sizes = {split: len(dataset.splits[split]) for split in ("train", "validation", "test")}
-    return Data(dataset.name, dataset.spec, sizes, dataset.fingerprint)
+    return Data(
+        config_lib.without_place(dataset.name),
+        dataset.spec,
+        sizes,
+        dataset.fingerprint,
+        dataset.files,
+    )
+
+
+def check_data(
+    before: Data, dataset: Dataset, workdir: Path, data_changed: bool = False, also: str = ""
+) -> None:
+    """Refuses data other than those of a workdir's run, or of another form if they may differ.
+
+    Raises:
+      UserError: saying what the data had, and what they have now.
+    """
+    now = _describe(dataset)
+    before = dataclasses.replace(before, name=config_lib.without_place(before.name))
+    if before == now or (data_changed and before.spec == now.spec):
+        return
+    anyway = "" if before.spec != now.spec else ", or go on with these by --data-changed"
+    raise UserError(
+        f"{workdir} holds a run of other data, which had {_difference(before, now)}; use another "
+        f"--workdir, or the data that it was started with{anyway}{also}"
+    )
 
 
 def _difference(before: Data, now: Data) -> str:
     """What the data had, and what they have now."""
+    gone, come = {*before.files} - {*now.files}, {*now.files} - {*before.files}
+    if gone or come:
+        first = min(gone or come).rpartition(" ")[0]
+        return (
+            f"other files ({len(gone):,} of them are gone and {len(come):,} are new or changed, "
+            f"as {first})"
+        )
     for split, size in before.sizes.items():
         if size != now.sizes[split]:
             return f"{size:,} examples in {split}, and now {now.sizes[split]:,}"
@@ -127,6 +169,21 @@ def read_config(workdir: Path) -> ConfigDict:
         return config_lib.from_json(files.read_json(path, _MAX_CONFIG_BYTES))
     except (ValueError, UserError) as error:
         raise UserError(f"{path} is damaged ({error}); restore it or remove {workdir}") from None
+
+
+def folder(path: str | Path) -> Path:
+    """A workdir, as a user gives it.
+
+    Raises:
+      UserError: for what is no folder of a file system. Locks, and files that are replaced whole,
+        need one.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(path)):
+        raise UserError(
+            f"--workdir={path} is no folder of this machine, and a run locks and replaces files as "
+            "object stores cannot; train in a local folder and copy it, or mount the store"
+        )
+    return Path(path).expanduser()
 
 
 def samples_folder(workdir: Path) -> Path:

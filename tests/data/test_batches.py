@@ -85,3 +85,16 @@ def test_evaluation_covers_each_example_once():
     np.testing.assert_array_equal(seen, np.arange(23))
     limited = list(eval_batches(examples(), 10, limit=12))
     assert sum(counts.sum() for _, _, counts in limited) == 12
+    few = list(eval_batches(examples(), 100_000))
+    assert [stored["x"].shape[0] for stored, _, _ in few] == [32]
+
+
+def test_some_examples_of_a_split_that_is_sorted_are_of_all_its_classes():
+    label = np.repeat(np.arange(10, dtype=np.int32), 100)
+    sorted_ = ArrayExamples("test", {"x": np.zeros((1000, 2, 2, 1), np.uint8), "label": label})
+    found = [
+        np.concatenate([stored["label"][counts] for stored, _, counts in batches])
+        for batches in (eval_batches(sorted_, size, limit=100) for size in (7, 100))
+    ]
+    np.testing.assert_array_equal(*found)
+    assert np.bincount(found[0], minlength=10).min() > 2

@@ -45,6 +45,19 @@ def test_dequantisation_is_uniform_in_its_bin():
     assert spec.log_volume == pytest.approx(-17 * math.log(17))
 
 
+@pytest.mark.parametrize("levels", [2, 17, 256])
+def test_dequantised_pictures_are_the_stored_ones(levels):
+    """Whatever the noise: rounding would make half of all greys lighter."""
+    spec = DataSpec("real", (8, 8, 1), levels=levels)
+    raw = np.random.default_rng(0).integers(0, levels, (500, 8, 8, 1)).astype(np.uint8)
+    x = spec.prepare(raw, fixed_keys("test", jnp.arange(500)))
+    pictures = spec.to_uint8(x)
+    # A draw within a rounding error of the next integer is that integer in float32.
+    assert (pictures == spec.stored_to_uint8(raw)).mean() > 1 - 1e-4
+    middle = (raw + np.float32(0.5)) / levels
+    np.testing.assert_array_equal(spec.to_uint8(middle), spec.stored_to_uint8(raw))
+
+
 def test_real_numbers_have_no_bins():
     spec = DataSpec("real", (2,))
     assert spec.log_volume == 0

@@ -51,12 +51,13 @@ def test_temperatures_rise_from_zero_to_one():
 def test_more_temperatures_close_in_on_the_exact_likelihood(linear):
     subject, dataset, x = linear
     exact = -stats.multivariate_normal(np.zeros(5), COV).logpdf(x).mean()
-    found = [
-        evaluation.evaluate(Context(subject, dataset, "test", settings(steps)), ["ais"])[
-            "nll_ais"
-        ].value
+    figures = [
+        evaluation.evaluate(Context(subject, dataset, "test", settings(steps)), ["ais"])["nll_ais"]
         for steps in (10, 100, 1_000)
     ]
+    # Chains that adapt their steps give no bound.
+    assert {figure.kind for figure in figures} == {"estimate"}
+    found = [figure.value for figure in figures]
     assert found[0] > found[1] > found[2] - 0.02
     assert found[2] == pytest.approx(exact, abs=0.05)
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
@@ -13,7 +14,7 @@ from gen_jax import evaluation
 from gen_jax.data.examples import ArrayExamples
 from gen_jax.data.readers import synthetic
 from gen_jax.data.sources import Dataset
-from gen_jax.data.spec import DataSpec
+from gen_jax.data.spec import DataSpec, fixed_keys
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Context, Subject, collapse
 
@@ -233,7 +234,7 @@ def test_stacked_digits_of_another_size_are_refused_before_training():
     shrunk = Dataset("stacked_mnist", DataSpec("bytes", (14, 14, 3), levels=256), {})
     family = pool(np.zeros((1, 2)), shrunk.spec).family
     with pytest.raises(UserError, match=r"metrics: modes needs digits of 28x28; leave out"):
-        evaluation.check(family, shrunk, ["modes"], "eval.validation_metrics")
+        evaluation.check(family, shrunk, None, ["modes"], "eval.validation_metrics")
 
 
 # Bins
@@ -378,6 +379,26 @@ def test_memorization_is_none_for_fresh_draws_and_all_for_copies():
         fresh.spec == {"data": "blobs/test:1500", "train": 3000, "samples": 2000}
         and fresh.unit == "ratio"
     )
+
+
+@pytest.mark.parametrize("kind", ["binary", "real"])
+def test_memorization_of_a_perfect_sampler_is_one(kind):
+    """Whatever its pictures are made of: the held-out ones are made likewise."""
+    rng = np.random.default_rng(0)
+    spec = DataSpec(kind, (8, 8, 1), levels=17)
+
+    def digits(num):
+        return rng.integers(0, 3, (num, 1, 1, 1)) * 4 + rng.integers(0, 9, (num, 8, 8, 1))
+
+    splits = {
+        name: ArrayExamples(name, {"x": digits(size).astype(np.uint8)})
+        for name, size in (("train", 1_000), ("test", 2_000))
+    }
+    data = Dataset("digits", spec, splits)
+    draw = spec.prepare(digits(2_000).astype(np.uint8), fixed_keys("other", jnp.arange(2_000)))
+    perfect = Context(pool(np.asarray(draw), spec), data, "test", settings())
+    ratio = collapse.memorization(perfect)["memorization_ratio"]
+    assert abs(ratio.value - 1) < 4 * ratio.stderr < 0.05
 
 
 def test_memorization_of_points():

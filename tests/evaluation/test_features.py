@@ -13,11 +13,11 @@ from safetensors.numpy import save_file
 
 from gen_jax import evaluation
 from gen_jax import keys as keys_lib
-from gen_jax.data.examples import ArrayExamples
+from gen_jax.data.examples import ArrayExamples, choose
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
-from gen_jax.evaluation import Context, Subject, features, judges
+from gen_jax.evaluation import Context, Subject, features, fidelity, judges
 from gen_jax.nn.classifier import ConvClassifier
 
 SPEC = DataSpec("bytes", (8, 8, 1), levels=17, num_classes=4, class_names=tuple("abcd"))
@@ -137,7 +137,7 @@ def test_pictures_that_the_judge_does_not_read_are_refused(folder, dataset, shap
 def test_points_are_refused(dataset):
     points = dataclasses.replace(dataset, name="ring", spec=DataSpec("real", (2,)))
     with pytest.raises(UserError, match=r"kid: ring has no pictures .*--config.eval.metrics"):
-        evaluation.check(subject().family, points, ["kid"])
+        evaluation.check(subject().family, points, settings(), ["kid"])
 
 
 def test_inception_without_sound_weights_says_where_they_go(tmp_path, dataset):
@@ -170,29 +170,60 @@ def test_inception_is_given_large_coloured_pictures(tmp_path, dataset, monkeypat
     weights = str(tmp_path / "weights.safetensors")
     net = features.load(settings(judge="inception", inception_weights=weights), dataset)
     assert net.name.startswith("inception@") and len(net.name) == 18
-    pictures, _ = features.real_pictures(context(dataset), "test", 3)
+    pictures, _ = features.stored_pictures(context(dataset), "test", 3)
     logits, seen = net(pictures)
     for output, corner in ((logits, pictures[:, 0, 0]), (seen, pictures[:, -1, -1])):
         expected = (corner / np.float32(127.5) - 1) * 2
         np.testing.assert_allclose(output, expected.repeat(3, 1), atol=1e-5)
 
 
-def test_real_pictures_are_the_stored_ones(dataset, monkeypatch):
+def test_stored_pictures_are_the_stored_ones(dataset, monkeypatch):
     monkeypatch.setattr(features, "DRAW_SIZE", 7)
     examples = dataset.splits["test"]
-    pictures, labels = features.real_pictures(context(dataset), "test")
+    pictures, labels = features.stored_pictures(context(dataset), "test")
     assert pictures.dtype == np.uint8 and pictures.max() == 255
     np.testing.assert_array_equal(pictures, SPEC.stored_to_uint8(examples.arrays["x"]))
     np.testing.assert_array_equal(labels, examples.arrays["label"])
-    first, _ = features.real_pictures(context(dataset), "test", 10)
-    np.testing.assert_array_equal(first, pictures[:10])
-    assert len(features.real_pictures(context(dataset), "test", 1_000)[0]) == 41
+    first, _ = features.stored_pictures(context(dataset), "test", 10)
+    np.testing.assert_array_equal(first, pictures[np.sort(choose(41, 10))])
+    assert len(features.stored_pictures(context(dataset), "test", 1_000)[0]) == 41
+
+
+def test_perfect_pictures_are_drawn_as_samples_are(dataset):
+    """A model of zeros and ones cannot show grey: its floor is of black and white pictures."""
+    spec = dataclasses.replace(SPEC, kind="binary")
+    binary = context(dataclasses.replace(dataset, spec=spec), num_examples=40, num_samples=30)
+    stored, labels = features.stored_pictures(binary, "test", 40)
+    drawn, same = features.perfect_pictures(binary, "test", 40)
+    assert set(np.unique(drawn)) == {0, 255} and len(np.unique(stored)) == 17
+    np.testing.assert_array_equal(labels, same)
+    # P(1) is the grey: the mean over pictures of what is bright is near 1.
+    assert drawn[stored == 255].min() == 255 and drawn[stored == 0].max() == 0
+    assert drawn.mean() == pytest.approx(stored.mean(), abs=4 * 128 / np.sqrt(drawn.size))
+    floor, _ = features.perfect_train_pictures(binary, 30)
+    assert set(np.unique(floor)) == {0, 255}
+    for kind in ("bytes", "real"):
+        other = context(dataclasses.replace(dataset, spec=dataclasses.replace(SPEC, kind=kind)))
+        pair = [f(other, "test")[0] for f in (features.stored_pictures, features.perfect_pictures)]
+        np.testing.assert_array_equal(*pair)
+
+
+def test_the_floor_is_what_a_perfect_sampler_scores(folder, dataset):
+    """Of zeros and ones too: there a sampler that draws test pictures is no better than it."""
+    spec = dataclasses.replace(SPEC, kind="binary")
+    binary = context(dataclasses.replace(dataset, spec=spec), num_samples=50)
+    sets = features.compare(binary)
+    perfect = fidelity.frechet_distance(sets.real.features, sets.perfect.features)
+    floor = fidelity.frechet_distance(sets.real.features, sets.floor.features)
+    grey, _ = features.stored_pictures(binary, "train", 50)
+    less = fidelity.frechet_distance(sets.real.features, sets.net(grey)[1])
+    assert less < 0.5 * perfect < floor < 2 * perfect
 
 
 def test_training_pictures_are_chosen_by_a_fixed_seed(dataset):
     every = SPEC.stored_to_uint8(dataset.splits["train"].arrays["x"]).reshape(90, -1)
-    some, _ = features.train_pictures(context(dataset), 30)
-    again, _ = features.train_pictures(context(dataset), 45)
+    some, _ = features.perfect_train_pictures(context(dataset), 30)
+    again, _ = features.perfect_train_pictures(context(dataset), 45)
     np.testing.assert_array_equal(some, again[:30])
     rows = [int((every == picture.reshape(-1)).all(1).argmax()) for picture in again]
     assert len(set(rows)) == 45 and rows != sorted(rows)
@@ -215,7 +246,7 @@ def test_samples_are_drawn_in_blocks_with_the_labels_of_training_examples(monkey
     model = subject()
     pictures, labels = features.sample_pictures(context(dataset, model), 50)
     assert pictures.shape == (50, 8, 8, 1) and pictures.dtype == np.uint8
-    np.testing.assert_array_equal(labels, features.train_pictures(context(dataset), 50)[1])
+    np.testing.assert_array_equal(labels, features.perfect_train_pictures(context(dataset), 50)[1])
     assert [args[0] for args, _ in calls] == [20, 20, 10]
     assert [kwargs["seed"] for _, kwargs in calls] == [0, 1, 2]
     assert len(np.unique(pictures.reshape(50, -1), axis=0)) == 50
@@ -247,7 +278,7 @@ def test_a_model_is_given_what_it_is_conditioned_on(dataset):
     given = Dataset("paired", spec, {"train": train})
     condition = features.sample_condition(context(given, subject(given=("source",))), 20)
     assert list(condition) == ["source"]
-    np.testing.assert_array_equal(condition["source"], rows[features.choose(90, 20)])
+    np.testing.assert_array_equal(condition["source"], rows[choose(90, 20)])
 
 
 def test_samples_of_a_model_without_classes_have_no_labels(dataset):

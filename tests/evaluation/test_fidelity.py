@@ -268,7 +268,7 @@ def settings(dataset, tmp_path_factory) -> ConfigDict:
     module = ConvClassifier(4, widths=(4, 8), num_features=16)
     params = judges.fit(
         module,
-        *features.real_pictures(Context(painter(), dataset, "test", None), "train"),
+        *features.stored_pictures(Context(painter(), dataset, "test", None), "train"),
         100,
         32,
         1e-2,

@@ -129,6 +129,20 @@ def test_each_label_has_a_mixture_of_its_own(planted):
         fitted_prior.fit(with_classes(3), dataset, settings)
 
 
+def test_data_that_are_sorted_by_class_lose_none(monkeypatch):
+    """Fewer examples than there are: those of a fixed seed and not the first."""
+    monkeypatch.setattr(fitted_prior, "EXAMPLES", 200)
+    label = np.repeat(np.arange(4, dtype=np.int32), 100)
+    x = np.float32(10 * label[:, None] + 0.1 * RNG.normal(size=(400, DIMS)))
+    examples = ArrayExamples("train", {"x": x, "label": label})
+    dataset = Dataset("sorted", DataSpec("real", (DIMS,)), {"train": examples})
+    settings = ConfigDict({**SETTINGS, "fitted_components": 4})
+    subject = Subject(Identity(), dataset.spec, {}, {}, SAMPLING)
+    samples = fitted_prior.fit(subject, dataset, settings).sample(400, labelled(400))
+    shares = np.bincount(np.round(samples.mean(1) / 10).astype(int), minlength=4) / 400
+    np.testing.assert_allclose(shares, 0.25, atol=0.12)
+
+
 def test_a_model_without_latents_is_refused(planted):
     with pytest.raises(UserError, match="fitted_components needs decode and encode and sample_p"):
         fitted_prior.fit(Subject(object(), planted[0].spec, {}, {}), planted[0], SETTINGS)

@@ -77,7 +77,7 @@ def test_what_is_computed_once(tmp_path):
     assert [of_model(first, f) for f in (1, 3, 1, 3)] == [2, 6, 2, 6]
     assert [of_data(first, s) for s in ("test", "train", "test")] == ["test", "train", "test"]
     assert counts == {"model": 2, "data": 2}
-    other = Context(subject(temperature=5.0), None, "test", None, first.known_of_data)
+    other = Context(subject(temperature=5.0), None, "test", None, known_of_data=first.known_of_data)
     assert of_model(other, 1) == 5 and of_data(other, "train") == "train"
     assert counts == {"model": 3, "data": 2}
 

@@ -206,7 +206,7 @@ def test_replicas_with_values_of_their_own(config, tmp_path):
 
 
 def test_a_row_of_results_knows_which_seed_is_worst():
-    figure = Metric.over_seeds([Metric(v, 0.1, "", "exact", 9, {}) for v in (1.0, 2.0)])
+    figure = Metric.over_seeds([Metric(v, 0.1, "", "exact", 9, {}) for v in (1.0, 2.0)], (0, 1))
     assert results._worst("toy_distance", figure) == 2.0
 
 

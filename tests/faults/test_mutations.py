@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ml_collections import ConfigDict
+from own_data import data_config
 from PIL import Image
 
 from gen_jax import config as config_lib
@@ -316,7 +316,7 @@ def picture(kind):
 @given(data=st.sampled_from(images.FORMATS).map(picture).flatmap(damages))
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_images(data):
-    config = ConfigDict({"image_size": 8, "crop": True, "grayscale": False})
+    config = data_config("digits", image_size=8)
     try:
         assert images.decode(data, "x", config).shape == (8, 8, 3)
     except UserError as error:

@@ -23,30 +23,31 @@ def stop(*arguments):
     print("now", flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
 
-owner = {"evaluate": evaluation, "replace": pathlib.Path}[sys.argv[2]]
+owner = {"measure": evaluation, "replace": pathlib.Path}[sys.argv[2]]
 setattr(owner, sys.argv[2], stop)
 sys.exit(launch.main(["evaluate", "--workdir=" + sys.argv[1], "--metrics=elbo"]))
 """
 
 
 def test_in_validation(small, whole, tmp_path, monkeypatch):
-    measure = evaluation.evaluate
+    """It ends the validation, which the state was saved before, and stops the run after it."""
+    measure = evaluation.measure
 
     def stop(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
         return measure(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "evaluate", stop)
+        patch.setattr(evaluation, "measure", stop)
         with pytest.raises(signals.Stopped) as stopped:
             experiment.train(small, tmp_path)
-    assert stopped.value.signum == signal.SIGTERM and stopped.value.step == 20
+    assert stopped.value.signum == signal.SIGTERM and stopped.value.step == 25
     assert experiment.train(small, tmp_path)
     cli.assert_same_checkpoint(whole, tmp_path, 40)
 
 
 # While it computes, and when the new file has all but its name.
-@pytest.mark.parametrize(("moment", "before"), [("evaluate", None), ("replace", '{"old": 1}')])
+@pytest.mark.parametrize(("moment", "before"), [("measure", None), ("replace", '{"old": 1}')])
 def test_evaluate(small, whole, tmp_path, moment, before):
     workdir = shutil.copytree(whole, tmp_path / "run")
     path = workdir / "evaluation.json"

@@ -20,6 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from ml_collections import ConfigDict
+from own_data import data_config
 from PIL import EpsImagePlugin, Image
 
 from gen_jax import commands, experiment, files
@@ -243,7 +244,7 @@ def png(width, height):
     return b"\x89PNG\r\n\x1a\n" + header + rows + chunk(b"IEND", b"")
 
 
-IMAGE = ConfigDict({"image_size": 8, "crop": True, "grayscale": False})
+IMAGE = data_config("digits", image_size=8)
 
 
 @pytest.mark.parametrize("size", [(8_193, 8_193), (60_000, 60_000)])

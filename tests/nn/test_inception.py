@@ -68,6 +68,14 @@ def test_the_whole_has_the_published_size(shapes):
     assert len(jax.tree.leaves(shapes)) == 94 * 5 + 2
 
 
+def test_logits_have_no_bias():
+    """As in the code that the published Inception scores are of."""
+    x, kernel = (np.random.default_rng(i).normal(size=(4, 4)).astype(np.float32) for i in (0, 1))
+    params = {"kernel": kernel, "bias": np.full(4, 7, np.float32)}
+    logits = inception.Logits(4).apply({"params": params}, x)
+    np.testing.assert_allclose(logits, x @ kernel, rtol=1e-5, atol=1e-6)
+
+
 def test_shapes_of_the_outputs(shapes):
     images = jnp.zeros((3, 299, 299, 3))
     apply = inception.InceptionV3().apply

@@ -60,7 +60,7 @@ def test_record_fills_in_its_row_alone(table):
 def test_several_seeds_have_their_mean_and_their_worst(table):
     config = config_lib.load_file(str(cli.ROOT / "experiments" / "quickstart.py"))
     each = [Metric(v, 0.1, "nats", "upper_bound", 297, {}) for v in (10.0, 13.0, 11.5)]
-    mean = Metric.over_seeds(each)
+    mean = Metric.over_seeds(each, (0, 1, 2))
     # Mean 11.5, standard deviation 1.5 over three seeds.
     assert mean.value == 11.5 and mean.stderr == pytest.approx(1.5 / 3**0.5) and mean.n == 297
     results.record(table, config, {"nll": mean}, 60.0)
@@ -164,10 +164,20 @@ def test_a_changed_run_is_not_recorded(table, tmp_path, monkeypatch, capsys):
 
 
 def test_the_worst_seed_of_what_should_be_small_is_the_largest():
-    figure = Metric.over_seeds([Metric(v, 0.1, "", "exact", 9, {}) for v in (1.0, 2.0)])
-    for name in ("nll", "nll_ais", "distortion", "fid", "ndb_js", "kl_to_train", "kl_corrected"):
-        assert results._worst(name, figure) == 2.0
-    assert results._worst("modes", figure) == 1.0
+    figure = Metric.over_seeds([Metric(v, 0.1, "", "exact", 9, {}) for v in (1.0, 2.0)], (0, 1))
+    small = ("nll", "nll_ais", "distortion", "fid", "ndb_js", "kl_to_train", "kl_corrected")
+    small += ("amortization_gap", "approximation_gap", "bdmc_gap", "fid_floor", "distortion@beta=2")
+    for name in small:
+        assert results._worst(name, figure) == 2.0, name
+    for name in ("modes", "elbo", "coverage_floor", "label_accuracy"):
+        assert results._worst(name, figure) == 1.0, name
+
+
+@pytest.mark.parametrize(("seeds", "stderr"), [((0, 1, 2), 0.5), ((0, 1, 0), None)])
+def test_runs_of_one_seed_are_not_independent(seeds, stderr):
+    each = [Metric(v, 0.1, "nats", "exact", 9, {}) for v in (1.0, 1.0, 2.5)]
+    mean = Metric.over_seeds(each, seeds)
+    assert mean.value == 1.5 and mean.stderr == pytest.approx(stderr)
 
 
 def test_a_reader_that_has_read_enough_is_no_error():

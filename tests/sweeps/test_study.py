@@ -15,7 +15,7 @@ import waiting
 
 from gen_jax.errors import UserError
 from gen_jax.sweeps import study
-from gen_jax.sweeps.spec import Sweep, grid
+from gen_jax.sweeps.spec import Choice, Sweep, grid
 
 FAKE = Path(__file__).parent / "fake_launch.py"
 RATES = (0.1, 0.2, 0.5, 1.0)
@@ -138,7 +138,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from gen_jax.sweeps import study
-from gen_jax.sweeps.spec import Sweep, Uniform, grid
+from gen_jax.sweeps.spec import Choice, Sweep, Uniform, grid
 study.LAUNCH = Path({launch!r})
 sweep = {sweep}
 overrides = ["--config.eval_every=250", "--config.checkpoint_every=250"]
@@ -194,13 +194,39 @@ def test_a_killed_study_goes_on(tmp_path):
         assert sorted(set(steps)) == list(range(1, 11 if status == "finished" else 6))
 
 
+# A value of every kind that a config has. Two alone are equal to another of the same choice.
+KINDS = {
+    "model.hidden": ((16,), (16, 8), ()),
+    "model.prior": ("standard_normal", "mixture", "a'b", "1"),
+    "model.beta": (1.0, 1, np.float32(0.5)),
+    "model.conditional": (True, False),
+    "replica_values": ((("seed", (0, 1)),), ()),
+}
+
+
+def test_a_choice_of_every_kind_comes_back_from_its_workdir(tmp_path):
+    sweep = Sweep("m", "max", space={k: Choice(v) for k, v in KINDS.items()}, num_trials=1)
+    for which in range(4):
+        overrides = {key: values[which % len(values)] for key, values in KINDS.items()}
+        study.write_overrides(tmp_path, overrides)
+        drawn = study._as_drawn(sweep, json.loads((tmp_path / study.OVERRIDES).read_text()))
+        assert all(isinstance(value, str) for value in drawn.values())
+        again = study._overrides(sweep, drawn)
+        assert again == overrides
+        assert list(map(type, again.values())) == list(map(type, overrides.values()))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     "options", ["search='tpe'", "search='tpe', stop_early=True", "search='pbt'"]
 )
 def test_searches(tmp_path, options):
     pytest.importorskip("ray", reason="sweeps need the extra [sweep]")
-    space = "{'optim.lr': Uniform(1e-3, 1.0, log=True)}"
+    choices = ", ".join(
+        f"{key!r}: Choice({values!r})".replace("np.float32(0.5)", "0.5")
+        for key, values in KINDS.items()
+    )
+    space = f"{{'optim.lr': Uniform(1e-3, 1.0, log=True), {choices}}}"
     sweep = f"Sweep('validation/elbo', 'max', space={space}, num_trials=6, {options})"
     trials = ended(drive(tmp_path, sweep))
     assert len(trials) == 6

@@ -1,5 +1,6 @@
 """Optimisers and schedules against numpy by hand and closed forms."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -34,9 +35,22 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction():
 
 def test_weight_decay_is_decoupled():
     optimizer = optimizers.make(toy.optim(lr=0.1, weight_decay=0.01), 10, "net")
-    params = jnp.array([2.0])
-    new, _ = optimizer.update(jnp.zeros(1), optimizer.init(params), params, 0)
-    np.testing.assert_allclose(new, 2.0 - 0.1 * 0.01 * 2.0, rtol=1e-6)
+    params = {"kernel": jnp.array([2.0])}
+    new, _ = optimizer.update({"kernel": jnp.zeros(1)}, optimizer.init(params), params, 0)
+    np.testing.assert_allclose(new["kernel"], 2.0 - 0.1 * 0.01 * 2.0, rtol=1e-6)
+
+
+def test_weight_decay_is_of_weights_alone():
+    config = toy.optim(name="sgd", lr=1.0, b1=0.0, weight_decay=0.5)
+    optimizer = optimizers.make(config, 10, "net", undecayed=("prior",))
+    leaves = {"kernel": 1.0, "embedding": 1.0, "bias": 1.0, "scale": 1.0, "mean": 1.0}
+    params = {"layer": leaves, "prior": {"parameters": leaves}}
+    params = jax.tree.map(jnp.float32, params)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    for one in (optimizer, optimizer.with_value("lr", 1.0)):
+        new, _ = one.update(zeros, one.init(params), params, 0)
+        assert new["layer"] == leaves | {"kernel": 0.5, "embedding": 0.5}
+        assert new["prior"] == params["prior"]
 
 
 def test_cosine_with_warmup():

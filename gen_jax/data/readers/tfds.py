@@ -1,14 +1,16 @@
 """Image datasets of tensorflow-datasets, prepared as array_record and read without TensorFlow."""
 
+import functools
 import importlib.util
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -171,34 +173,84 @@ def _read_prepared(name: str, folder: Path, config: ConfigDict) -> Source:
         builder = tfds.builder_from_directory(folder)
     except Exception as error:  # whatever TFDS makes of a damaged folder
         raise _damaged(folder, error) from None
-    features = builder.info.features
-    kinds = (tfds.features.Image, tfds.features.Tensor)
-    three = [n for n, f in features.items() if isinstance(f, kinds) and len(f.shape) == 3]
-    image = next(iter(three), None)
-    if image is None:
-        raise UserError(f"{name} has no images; its features are {', '.join(features)}")
-    label = next((n for n, f in features.items() if isinstance(f, tfds.features.ClassLabel)), None)
-    encoded = isinstance(features[image], tfds.features.Image)
+    image, label, levels = _features(name, builder.info, config)
+    feature = builder.info.features[image]
     # Encoded images are decoded here by PIL: TFDS would ask TensorFlow.
+    encoded = isinstance(feature, tfds.features.Image)
     skip = {image: tfds.decode.SkipDecoding()} if encoded else None
+    channels = min(feature.shape[-1], 3) if encoded and feature.shape[-1] else None
     splits, shape = {}, None
     for split in ("train", "validation", "test"):
         if split in builder.info.splits:
             data = builder.as_data_source(split, decoders=skip)
-            read = _reader(data, f"{name}/{split}", image, label, encoded, config)
+            decode = functools.partial(images.decode, config=config, channels=channels)
+            shards = [Path(path) for path in builder.info.splits[split].filepaths]
+            what = (f"{name}/{split}", image, label, decode if encoded else None)
+            read = _reader(data, *what, config, shards)
             shape = shape or read(np.arange(1))["x"].shape[1:]
             lazy = LazyExamples(split, np.arange(len(data)), shape, read)
             small = lazy.nbytes <= config.resident_limit_mb * 2**20
             splits[split] = ArrayExamples(split, read(lazy.rows)) if small else lazy
     if "train" not in splits:
         raise UserError(f"{folder} has no split train; it has {', '.join(builder.info.splits)}")
-    names = tuple(features[label].names) if label else ()
-    return Source(splits, shape, 256, names)
+    names = tuple(builder.info.features[label].names) if label else ()
+    return Source(splits, shape, levels, names)
+
+
+def _features(name: str, info: Any, config: ConfigDict) -> tuple[str, str | None, int]:
+    """Which features are x and its label, and the levels of x (0: real numbers).
+
+    Raises:
+      UserError: if there is no image, or one of other numbers; if several features may be the
+        label and neither the dataset nor the config says which.
+    """
+    import tensorflow_datasets as tfds
+
+    features, supervised = info.features, jax.tree.leaves(info.supervised_keys)
+    kinds = (tfds.features.Image, tfds.features.Tensor)
+    three = [n for n, f in features.items() if isinstance(f, kinds) and len(f.shape) == 3]
+    if not three:
+        raise UserError(f"{name} has no images; its features are {', '.join(features)}")
+    image = next((n for n in three if n in supervised), three[0])
+    dtype = np.dtype(features[image].np_dtype)
+    levels = {"bool": 2, "uint8": 256, "uint16": 256, "float32": 0, "float64": 0}.get(dtype.name)
+    if levels is None or (isinstance(features[image], tfds.features.Image) and not levels):
+        raise UserError(
+            f"{name} has images of type {dtype}, which are no grey levels; prepare it with uint8"
+        )
+    labels = sorted(n for n, f in features.items() if isinstance(f, tfds.features.ClassLabel))
+    known = f"{name} has the labels {', '.join(labels) or 'none'}"
+    if config.label:
+        if config.label not in (*labels, "none"):
+            raise UserError(f"data.label={config.label!r}: {known}; choose one, or none")
+        return image, config.label if config.label != "none" else None, levels
+    usual = [n for n in labels if n in supervised] or labels
+    if len(usual) > 1:
+        raise UserError(f"{known}; say which by --config.data.label={usual[0]}, or none")
+    return image, next(iter(usual), None), levels
 
 
 def _damaged(folder: Path, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:120]
     return UserError(f"{folder} is damaged ({reason}); remove it to prepare it again")
+
+
+def _damaged_shard(shards: Sequence[Path], error: Exception) -> UserError:
+    """The error about one of the files of a split, found by reading each."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    def is_sound(path: Path) -> bool:
+        try:
+            reader = ArrayRecordReader(str(path))
+            return all(reader.read([place])[0] for place in range(reader.num_records()))
+        except Exception:
+            return False
+
+    damaged = next((path for path in shards if not is_sound(path)), shards[0])
+    reason = " ".join(str(error).split())[-120:]
+    return UserError(
+        f"{damaged} is damaged ({reason}); remove {damaged.parent} to prepare it again"
+    )
 
 
 def _class_names(features: Any) -> Iterator[str]:
@@ -212,15 +264,46 @@ def _class_names(features: Any) -> Iterator[str]:
             yield from _class_names(part)
 
 
-def _reader(data, name: str, image: str, label: str | None, encoded: bool, config: ConfigDict):
+def _as_levels(x: np.ndarray) -> np.ndarray:
+    """A tensor as `Examples` hold it: grey levels in uint8, or real numbers in float32."""
+    if x.dtype == np.uint16:
+        images.say_once("note: images of 16 bits are scaled to 8")
+        return np.round(x / 257).astype(np.uint8)
+    return x.astype(np.float32 if x.dtype.kind == "f" else np.uint8)
+
+
+def _reader(
+    data: Any,
+    name: str,
+    image: str,
+    label: str | None,
+    decode: Callable[[bytes, str], np.ndarray] | None,
+    config: ConfigDict,
+    shards: Sequence[Path],
+) -> Callable[[np.ndarray], Stored]:
+    """Reads rows of a split; `decode` is for encoded images, `shards` are its files."""
+
     def one(example: dict) -> np.ndarray:
         x = example[image]
-        if encoded:
-            return images.decode(x, f"an image of {name}", config)
-        return images.resize(x, config) if config.image_size else x
+        if decode is not None:
+            return decode(x, f"an image of {name}")
+        x = _as_levels(x)
+        if not config.image_size:
+            return x
+        if x.dtype != np.uint8:
+            raise UserError(
+                f"images of {name} are of type {x.dtype} and are not resized; leave out "
+                "--config.data.image_size"
+            )
+        return images.resize(x, config)
 
     def read(rows: np.ndarray) -> Stored:
-        found = data.__getitems__([int(row) for row in rows])
+        try:
+            found = data.__getitems__([int(row) for row in rows])
+            if any(example.get(image) is None for example in found):
+                raise ValueError("it ends too soon")
+        except Exception as error:  # whatever the library makes of a damaged shard
+            raise _damaged_shard(shards, error) from None
         x = [one(example) for example in found]
         if len({a.shape for a in x}) > 1:
             raise UserError(

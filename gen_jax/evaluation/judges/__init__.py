@@ -26,6 +26,8 @@ from gen_jax.nn.classifier import ConvClassifier
 
 FOLDER = Path(__file__).parent
 METADATA = ("num_classes", "widths", "num_features", "accuracy", "command", "dataset")
+# Of a judge that is made for data without one.
+MAX_PICTURES, STEPS = 50_000, 2_000
 
 
 class Judge(NamedTuple):
@@ -70,8 +72,8 @@ def load(path_or_name: str) -> Judge:
     if not path.is_file():
         names = sorted(file.stem for file in FOLDER.glob("*.safetensors"))
         raise UserError(
-            f"no judge {path_or_name!r}; set --config.eval.judge to the path of one, to inception "
-            f"or to one of: {', '.join(names) or 'none'}"
+            f"no judge {path_or_name!r}; set --config.eval.judge=auto to have one trained on these "
+            f"data, or to the path of one, to inception or to one of: {', '.join(names) or 'none'}"
         )
     params, metadata, digest = read(path)
     missing = [key for key in METADATA if key not in metadata]
@@ -83,6 +85,41 @@ def load(path_or_name: str) -> Judge:
         num_features=int(metadata["num_features"]),
     )
     return Judge(module, params, metadata, digest)
+
+
+def make(path: Path, name: str, pictures: np.ndarray, labels: np.ndarray, num_classes: int) -> None:
+    """Writes a judge of data that have none, and says so.
+
+    With labels it is a classifier of them. Without, it is one as it was initialised: random
+    features tell pictures apart too, if less sharply (Naeem et al. 2020, arXiv 2002.09797).
+
+    Args:
+      path: its file.
+      name: of the data.
+      pictures: uint8 [N, H, W, C], to train on.
+      labels: [N].
+      num_classes: 0 for data without labels.
+    """
+    module = ConvClassifier(max(num_classes, 1))
+    steps = STEPS if num_classes > 1 else 0
+    if steps:
+        told = f"is trained on the labels of {len(pictures):,} pictures of {name}"
+    else:
+        told = f"has random weights, as {name} has no two classes to learn"
+    print(f"eval.judge=auto: the judge {told}; kept in {path}", flush=True)
+    params = fit(module, pictures, labels, steps) if steps else init(module, pictures)
+    metadata = {
+        "kind": "auto" if steps else "random",
+        "dataset": name,
+        "num_classes": str(module.num_classes),
+        "widths": json.dumps(module.widths),
+        "num_features": str(module.num_features),
+        "accuracy": "unknown",
+        "command": f"judges.make, {steps} steps",
+    }
+    whole = path.with_name(path.name + ".part")
+    save(whole, params, metadata)
+    whole.replace(path)
 
 
 def read(path: Path) -> tuple[dict, dict[str, str], str]:
@@ -121,6 +158,12 @@ def fit(
     order = epoch_indices(seed, len(pictures), 0, steps * batch_size).reshape(steps, batch_size)
     key = keys_lib.stream(seed, "judge")
     return _fit(module, key, pictures, np.asarray(labels, np.int32), order, learning_rate)
+
+
+def init(module: ConvClassifier, pictures: np.ndarray, seed: int = 0) -> dict:
+    """The parameters before training."""
+    key = keys_lib.stream(seed, "judge")
+    return jax.jit(module.init)(key, center(pictures[:1]))["params"]
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -156,6 +156,7 @@ DEFINITION = FamilyDefinition(
     sample_options={"temperature": TEMPERATURE},
     validation_metrics=("elbo",),
     metrics=("elbo", "nll", "active_units"),
+    undecayed=("top",),
     alarms=(
         alarms.posterior_collapse(
             "try --config.model.beta_warmup_steps, a lower model.beta or, of one layer with a "

@@ -37,10 +37,11 @@ scale_gradient.defvjp(
 )
 
 # How the gradient of the bound in the encoder's parameters is estimated: (drop the score function
-# of q, scale the gradient in z by the normalised weights).
+# of q, scale the gradient in z by the normalised weights). Each holds at every beta.
 #   standard: the gradient of the bound as it stands.
 #   stl: sticking the landing, Roeder et al. 2017 (arXiv 1703.09194). Unbiased for K = 1.
-#   dreg: doubly reparameterised, Tucker et al. 2019 (arXiv 1810.04152), equation 8. Unbiased.
+#   dreg: doubly reparameterised, Tucker et al. 2019 (arXiv 1810.04152), equation 8, for weights
+#     p(x|z) (p(z) / q(z|x))^beta. Unbiased.
 ESTIMATORS: dict[str, tuple[bool, bool]] = {
     "standard": (False, False),
     "stl": (True, False),
@@ -100,6 +101,9 @@ def bound(
         # The forward pass is computed once: the compiler sees that both are the same.
         log_w = weighted(log_weights(latents, True))
         share = jax.lax.stop_gradient(normalized_weights(log_w, importance_samples))
-        latents = [scale_gradient(z, share[..., None]) for z in latents]
+        # The score function's part of the gradient is -beta E[share d log q], which is
+        # -beta E[share (1 - share) d log w / dz] by reparameterisation (equation 6).
+        factor = (1 - beta) + beta * share
+        latents = [scale_gradient(z, factor[..., None]) for z in latents]
     terms = log_weights(latents, drop_score)
     return miwae(weighted(terms), importance_samples), terms

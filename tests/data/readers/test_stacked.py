@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from ml_collections import ConfigDict
+from own_data import data_config
 
 from gen_jax.data.examples import all_rows, carve
 from gen_jax.data.readers import stacked, tfds
@@ -11,12 +11,7 @@ from gen_jax.data.readers import stacked, tfds
 @pytest.fixture(scope="module")
 def config(tiny_idx, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("data"))
-    values = {
-        **{"name": "stacked_mnist", "data_dir": folder, "manual_dir": str(tiny_idx)},
-        **{"preprocess": "bytes", "num_validation": 20, "split_seed": 0},
-        **{"resident_limit_mb": 100, "image_size": 0, "crop": True, "grayscale": False},
-    }
-    return ConfigDict(values)
+    return data_config("stacked_mnist", data_dir=folder, manual_dir=str(tiny_idx))
 
 
 @pytest.fixture(scope="module")
