@@ -12,8 +12,6 @@ python launch.py reproduce --table=T [--rows=A,B]    lists a table's rows, or me
 import argparse
 import sys
 
-QUICKSTART = "experiments/quickstart.py"
-
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The flags of a sub-command, and the `--config.` and `--options.KEY=VALUE` arguments."""
@@ -32,7 +30,11 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         )
 
     train = add("train", "train a run, or go on with it")
-    train.add_argument("--config", default=QUICKSTART, help="experiment file, FILE.py[:ARGUMENT]")
+    train.add_argument(
+        "--config",
+        help="experiment file, FILE.py[:ARGUMENT]; that of --workdir if there is a run in it, else "
+        "the quickstart",
+    )
     train.add_argument("--coordinator", help="HOST:PORT of process 0, of several: docs/hosts.md")
     train.add_argument("--num_processes", type=int, help="how many share the run")
     train.add_argument("--process_id", type=int, help="which of them this is, from 0")
@@ -43,10 +45,14 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
             action="store_true",
             help="its data may be others than it was started with, of the same form",
         )
+    sample = add("sample", "draw samples of a run")
+    for command in (evaluate, sample):
+        command.add_argument(
+            "--step", help="of a checkpoint that was kept, or best; the newest by default"
+        )
     evaluate.add_argument("--metrics", help="comma-separated; the config's by default")
     evaluate.add_argument("--replica", type=int, help="of a run with num_replicas; all by default")
     evaluate.add_argument("--record", help="table of results/ whose row this run measures")
-    sample = add("sample", "draw samples of a run")
     sample.add_argument("--num", type=int, default=64, help="how many")
     sample.add_argument("--label", help="of a class-conditional model: a number or a name")
     sample.add_argument("--seed", type=int, default=0)

@@ -53,14 +53,16 @@ def load(
     *,
     arrays: "Mapping[str, np.ndarray] | None" = None,
     data_changed: bool = False,
+    step: int | str | None = None,
     **overrides: Any,
 ) -> "Run":
     """A trained run: `run.sample(16)`, `run.log_prob(x)`, `run.encode(x)`; see `gen_jax.run`.
 
     It needs no data, but to evaluate: a run that was trained on `arrays` takes them again, and
     with `data_changed` others of the same form. `overrides` are config keys that training does not
-    read and their values, as `**{"eval.judge": "auto"}` or where the data are now.
+    read and their values, as `**{"eval.judge": "auto"}` or where the data are now. `step` is that
+    of a checkpoint that was kept, or "best" (`keep_best`); the newest by default.
     """
     from gen_jax import config, run
 
-    return run.load(workdir, replica, arrays, data_changed, config.as_arguments(overrides))
+    return run.load(workdir, replica, arrays, data_changed, config.as_arguments(overrides), step)

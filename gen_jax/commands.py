@@ -12,6 +12,7 @@ from typing import Any
 
 from gen_jax.errors import UserError
 
+QUICKSTART = "experiments/quickstart.py"
 MAX_SHOWN = 1_024  # samples in one picture
 
 # What an operating system says of a disk that cannot be written, and of files it cannot open.
@@ -72,13 +73,13 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
             report(flags, [])
         return 0
     except UserError as error:
-        return _fail(str(error))
+        return _fail(error.message, *error.details)
     except signals.Stopped as stopped:
         if parallel.is_main():
             print(f"{stopped}. The same command goes on from there.", flush=True)
         return 128 + stopped.signum
     except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on from the last checkpoint", 130)
+        return _fail("interrupted; the same command goes on from the last checkpoint", code=130)
     except BrokenPipeError:  # what reads the output, as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -97,17 +98,21 @@ def train(flags: argparse.Namespace, overrides: list[str]) -> None:
     from gen_jax import config as config_lib
     from gen_jax import experiment, parallel
     from gen_jax.workdir import console, logs
-    from gen_jax.workdir.claim import default_workdir
+    from gen_jax.workdir.claim import default_workdir, read_config
 
-    config = config_lib.override(config_lib.load_file(flags.config), overrides)
+    if flags.config is None and flags.workdir and (flags.workdir / "config.json").exists():
+        config = read_config(flags.workdir)  # the run that is there
+    else:
+        config = config_lib.load_file(flags.config or QUICKSTART)
+    config_lib.override(config, overrides)
     flags.workdir = workdir = flags.workdir or default_workdir(config.experiment)
     trained = experiment.train(config, workdir, data_changed=flags.data_changed)
     if not parallel.is_main():
         return
     if not trained:
         print(
-            f"The run in {workdir} is finished (step {config.steps:,}). For a new one: "
-            f"--workdir=ANOTHER or --config.seed={config.seed + 1} with its own --workdir."
+            f"The run in {workdir} is finished. To train it further: --config.steps=MORE; for a "
+            f"new one: --workdir=ANOTHER, or --config.seed={config.seed + 1} with its own."
         )
     console.validation_table(logs.last_validation(workdir))
     _print_pictures(workdir)
@@ -130,7 +135,8 @@ def evaluate(flags: argparse.Namespace, overrides: list[str]) -> None:
     table = results.ROOT / "results" / f"{flags.record}.json"
     if flags.record:
         results.check_run(table, config, workdir, flags.replica)  # before the work
-    figures = experiment.evaluate(config, workdir, names, flags.replica, flags.data_changed)
+    step = _step(flags.step)
+    figures = experiment.evaluate(config, workdir, names, flags.replica, flags.data_changed, step)
     console.evaluation_table(files.read_json(workdir / "evaluation.json"))
     _print_pictures(workdir)
     print(f"wrote {workdir / 'evaluation.json'}")
@@ -154,13 +160,15 @@ def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
     options = _sample_options(workdir, own)
     if flags.temperature is not None:
         options["temperature"] = flags.temperature
-    trained = run.load(workdir, flags.replica, arguments=changes)
+    trained = run.load(workdir, flags.replica, arguments=changes, step=_step(flags.step))
     x = trained.sample(flags.num, flags.label, flags.seed, **options)
     name = f"seed_{flags.seed}"
     if flags.label is not None:
         name = f"label_{flags.label.replace(os.sep, '_')}_{name}"
     if flags.replica:
         name += f"_replica_{flags.replica}"
+    if flags.step:
+        name += f"_step_{flags.step}"
     name += "".join(f"_{key}_{value}" for key, value in options.items() if key != "batch_size")
     folder = samples_folder(workdir)
     arrays = io.BytesIO()
@@ -226,7 +234,17 @@ def sweep(flags: argparse.Namespace, overrides: list[str]) -> None:
 def _flags(**given: Any) -> argparse.Namespace:
     """Flags of `train` and `evaluate`, with the defaults of those that are not given."""
     defaults = {"metrics": None, "replica": None, "record": None, "data_changed": False}
+    defaults |= {"step": None}
     return argparse.Namespace(**{**defaults, **given})
+
+
+def _step(text: str | None) -> int | str | None:
+    """`--step`: a number, or "best"."""
+    if text is None or text == "best":
+        return text
+    if not text.isdecimal():
+        raise UserError(f"--step={text} must be the step of a checkpoint, or best")
+    return int(text)
 
 
 def _require_workdir(flags: argparse.Namespace) -> Path:
@@ -251,13 +269,13 @@ def _print_pictures(workdir: Path) -> None:
             print(f"picture: {path}")
 
 
-def _fail(message: str, code: int = 1) -> int:
+def _fail(*messages: str, code: int = 1) -> int:
     from gen_jax.training import processes
 
     # One line, whatever the files that it quotes hold: no line breaks, nothing for the terminal.
-    line = "".join(c if c.isprintable() else " " for c in message)
+    line, *details = ("".join(c if c.isprintable() else " " for c in m) for m in messages)
     if processes.first_to_say(line):
-        print(f"error: {line}", file=sys.stderr, flush=True)
+        print("\n  ".join([f"error: {line}", *details]), file=sys.stderr, flush=True)
     if processes.connected():
         processes.leave(code)
     return code

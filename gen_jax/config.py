@@ -57,6 +57,19 @@ RUN = {
     "keep_checkpoints": Setting(
         2, "how many of the newest checkpoints stay", minimum=1, affects="nothing"
     ),
+    "keep_best": Setting(
+        "",
+        "a figure of the validations, as elbo, whose best checkpoint is kept too; see --step=best",
+        affects="nothing",
+    ),
+    "patience": Setting(
+        0,
+        "the run ends after so many validations in a row without a better keep_best; 0: never",
+        affects="nothing",
+    ),
+    "init_from": Setting(
+        "", "a trained run's workdir, whose networks this one starts from; see docs/runs.md"
+    ),
     "trackers": Setting(
         ("tensorboard",),
         "what is told beside metrics.jsonl: tensorboard, wandb (Weights & Biases), mlflow",
@@ -363,7 +376,7 @@ def without_place(name: str) -> str:
 
 
 def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """Lines `key: old -> new` of what makes one run another.
+    """Lines `key: old -> new` of what makes one run another, what matters most first.
 
     More steps than before are none, where nothing else in the run depends on how many there are.
     """
@@ -372,7 +385,7 @@ def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
     before, after, missing = _identity(old), _identity(new), "(not there)"
     pairs = [
         (key, before.get(key, missing), after.get(key, missing))
-        for key in sorted((before.keys() | after.keys()) - free)
+        for key in sorted((before.keys() | after.keys()) - free, key=_importance)
     ]
     lines = [f"{key}: {value} -> {now}" for key, value, now in pairs if value != now]
     if new.steps < old.steps:
@@ -384,6 +397,12 @@ def difference(old: ConfigDict, new: ConfigDict) -> list[str]:
             f"--config.optim.decay_steps={old.steps} to go on as it ended"
         )
     return lines
+
+
+def _importance(key: str) -> tuple[int, str]:
+    order = ("family", "data", "model", "optim", "batch_size", "seed")
+    part = key.partition(".")[0]
+    return (order.index(part) if part in order else len(order), key)
 
 
 def _identity(config: ConfigDict) -> dict:
@@ -409,6 +428,11 @@ def check(config: ConfigDict, num_devices: int = 1) -> None:
     keys = sections(config.family)
     check_values(config.to_dict(), keys)
     settings_lib.check(config, keys)
+    if config.patience and not config.keep_best:
+        raise UserError(
+            f"patience={config.patience} is of the figure that --config.keep_best=FIGURE names, "
+            "and it names none"
+        )
     inner = config.steps_per_dispatch
     for key in ("steps", "log_every", "eval_every", "checkpoint_every"):
         period = config[key]

@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 class UserError(Exception):
@@ -11,7 +11,21 @@ class UserError(Exception):
 
     The command line prints it without a traceback and exits non-zero. Everything else that is
     raised is a bug of ours and keeps its traceback.
+
+    Args:
+      message: the line.
+      *details: lines below it, where there is a list to tell.
     """
+
+    def __init__(self, message: str, *details: str):
+        super().__init__("\n  ".join((message, *details)))
+        self.message, self.details = message, details
+
+
+def first(lines: Sequence[str], number: int) -> list[str]:
+    """The first few, and how many more there are."""
+    more = len(lines) - number
+    return [*lines[:number], f"and {more} more"] if more > 0 else list(lines)
 
 
 def as_line(error: Exception) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -20,12 +21,13 @@ from gen_jax.data import sources
 from gen_jax.data.batches import TrainBatches
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import Batch, DataSpec
-from gen_jax.errors import UserError, as_line
+from gen_jax.errors import UserError, as_line, first
 from gen_jax.evaluation import Context, Metric, Subject, fitted_prior
 from gen_jax.families.alarms import Alarm, find_alarms
 from gen_jax.families.base import Family
 from gen_jax.training import optimizers, replicas, signals
 from gen_jax.training import step as step_lib
+from gen_jax.training.best import Best
 from gen_jax.training.checkpoints import Checkpoints
 from gen_jax.training.optimizers import Optimizer
 from gen_jax.training.state import State
@@ -37,6 +39,9 @@ from gen_jax.workdir.logs import MetricsWriter, read_metrics
 
 # What `vmap` over replicas maps: all of the state but its step, which they share.
 REPLICAS = State(step=None, params=0, opt_state=0, ema=0, extra=0)
+
+# What processes agree on beside signals, which have smaller numbers.
+OUT_OF_PATIENCE = 1_000
 
 # The first training examples, which networks are initialised with.
 INIT_EXAMPLES = 1_024
@@ -248,17 +253,27 @@ def train(
 def _train(experiment: Experiment, workdir: Path) -> bool:
     config, main = experiment.config, parallel.is_main()
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
+    best_checkpoint = Checkpoints(workdir / "best", keep=1)
 
     # 1. The state: from the newest sound checkpoint, else from the seed.
     state = None
     if main:
         state = checkpoints.restore(experiment.template(), report=print)
-        checkpoints.drop_after(int(state.step) if state else 0)
-    state = parallel.from_main(state or experiment.init())
-    first = step = int(state.step)
+        for each in (checkpoints, best_checkpoint):
+            each.drop_after(int(state.step) if state else 0)
+    state = parallel.from_main(state or _start(experiment))
+    step = int(state.step)
+    rows = [row for row in read_metrics(workdir) if row["step"] <= step] if main else []
+    # Without its checkpoint what was best is forgotten.
+    known = rows if best_checkpoint.steps() or not config.keep_best else []
+    best = Best(config.keep_best, evaluation.lower_is_better(config.keep_best), known)
+    finished = step >= config.steps or best.is_over(config.patience)
+    finished = bool(parallel.from_main(np.int32(finished)))
     # A run that was ended between its checkpoint and the validation after it has that before it.
-    missed = main and _is_due(config, step) and not _has_validation(config, workdir, step)
-    if step >= config.steps and not missed:
+    due = step > 0 and (step % config.eval_every == 0 or step >= config.steps)
+    missed = main and due and not _has_validation(rows, step)
+    undrawn = main and finished and not (workdir / "samples" / gallery.INDEX).exists()
+    if finished and not (missed or undrawn):
         return False
     state = parallel.replicated(state)
 
@@ -271,18 +286,31 @@ def _train(experiment: Experiment, workdir: Path) -> bool:
     tracked = trackers.start(config.trackers, workdir, config, step) if main else ()
     writer = MetricsWriter(workdir, step, tracked, enabled=main)
     agree = parallel.agreement()
-    newest = dict(collections.ChainMap(*reversed(read_metrics(workdir))))  # for alarms
+    newest = dict(collections.ChainMap(*reversed(rows)))  # for alarms
     title = f"{config.experiment or config.family} on {config.data.name}"
     window = Window(step, config.batch_size, checkpoints.beside(step) if main else None)
     progress = Progress(config.steps, step, title, enabled=main)
 
     def validate_and_show() -> None:
-        _show(experiment, parallel.local(state), newest, workdir, writer, progress)
+        local = parallel.local(state)
+        row = _show(experiment, local, newest, workdir, writer, progress)
+        if config.keep_best and f"validation/{config.keep_best}" not in row:
+            there = ", ".join(name.removeprefix("validation/") for name in row)
+            progress.message(f"warning: no keep_best={config.keep_best}; there are: {there}")
+        if best.add(step, row):
+            best_checkpoint.save(local)
 
-    with signals.catch() as stop, checkpoints, writer, progress:
+    def draw_all() -> None:
+        _draw_all(experiment, parallel.local(state), workdir, progress)
+
+    with signals.catch() as stop, checkpoints, best_checkpoint, writer, progress:
         if missed:
             validate_and_show()
             window.resume()
+        if finished:
+            if main:
+                draw_all()
+            return False
         for batch in batches.dispatches(step, config.steps):
             state, metrics = train_steps(
                 state, data, values, parallel.split(batch, experiment.batch_axis)
@@ -296,34 +324,87 @@ def _train(experiment: Experiment, workdir: Path) -> bool:
                 writer.write(step, row)
                 progress.update(step, _total_loss(row), row["examples_per_second"])
             # Saved first: whatever goes wrong in a validation costs no training.
-            requested = agree(stop.requested)
+            over = main and best.is_over(config.patience)
+            requested = agree(stop.requested or OUT_OF_PATIENCE * over)
             if step % config.checkpoint_every == 0 or last or requested:
                 window.check(step)
                 if main:
                     checkpoints.save(state, window.state())
                 window.resume()
-            if requested and not last:
+            if requested == OUT_OF_PATIENCE:
+                progress.message(
+                    f"{config.keep_best} was best at step {best.step:,} and no better in "
+                    f"{best.since} validations: the run ends at step {step:,}"
+                )
+                last = True
+            elif requested and not last:
                 checkpoints.wait()
                 raise signals.Stopped(requested, step)
-            if _is_due(config, step):
+            if step % config.eval_every == 0 or step == config.steps:
                 window.check(step)
                 if main:
                     validate_and_show()
                 window.resume()
-    return first < config.steps
+            if last:
+                if main:
+                    draw_all()
+                break
+    return True
 
 
-def _is_due(config: ConfigDict, step: int) -> bool:
-    """Whether there is a validation at a step."""
-    return step > 0 and (step % config.eval_every == 0 or step >= config.steps)
+def _start(experiment: Experiment) -> State:
+    """The state before the first step, with another run's networks if the config names one.
+
+    Raises:
+      UserError: if there is no such run, or its networks are not those of this one.
+    """
+    state, source = experiment.init(), experiment.config.init_from
+    if not source:
+        return state
+    folder = claim_lib.folder(source)
+    other, trained = restore(claim_lib.read_config(folder), folder)
+    given, replicas_of = other.subject(trained), experiment.config.num_replicas
+    found = {"params": given.params, "extra": given.extra}
+    own = {"params": state.params, "extra": state.extra}
+    if replicas_of > 1:  # each starts from the same
+        found = jax.tree.map(lambda x: np.broadcast_to(x, (replicas_of, *np.shape(x))), found)
+    _check_alike(own, found, source)
+    # Copies, as a step gives its state's memory away.
+    found = jax.tree.map(jnp.array, found)
+    ema = {network: jax.tree.map(jnp.array, found["params"][network]) for network in state.ema}
+    return state.replace(params=found["params"], extra=found["extra"], ema=ema)
 
 
-def _has_validation(config: ConfigDict, workdir: Path, step: int) -> bool:
-    """Whether the log has it; of the last step also whether its pictures are there."""
-    rows = [row for row in read_metrics(workdir) if row["step"] == step]
-    if step >= config.steps and not (workdir / "samples" / gallery.INDEX).exists():
-        return False
-    return any(name.startswith("validation/") for row in rows for name in row)
+def _check_alike(own: Mapping, found: Mapping, source: str) -> None:
+    """Refuses another run's arrays that are not of this model's shapes.
+
+    Raises:
+      UserError: naming those that differ, at most five.
+    """
+    shapes = [
+        {
+            jax.tree_util.keystr(path, simple=True, separator="/"): np.shape(leaf)
+            for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+        }
+        for tree in (own, found)
+    ]
+    differ = []
+    for name in sorted(shapes[0].keys() | shapes[1].keys()):
+        here, there = (
+            "not there" if name not in each else str(list(each[name])) for each in shapes
+        )
+        if here != there:
+            differ.append(f"{name}: {there} -> {here}")
+    if differ:
+        raise UserError(
+            f"init_from={source} has other networks than this run: choose a run of the same model",
+            *first(differ, 5),
+        )
+
+
+def _has_validation(rows: list[dict], step: int) -> bool:
+    names = [name for row in rows if row["step"] == step for name in row]
+    return any(name.startswith("validation/") for name in names)
 
 
 def _show(
@@ -333,8 +414,8 @@ def _show(
     workdir: Path,
     writer: MetricsWriter,
     progress: Progress,
-) -> None:
-    """Validation figures, alarms and pictures of a state; at the last step all its pictures.
+) -> dict[str, float]:
+    """Validation figures, which are returned, alarms and a picture of a state.
 
     What cannot be measured or drawn is told in a line and left out.
     """
@@ -361,14 +442,17 @@ def _show(
     if picture is not None:
         pictures.save_png(workdir / "samples" / f"step_{step:08d}.png", picture)
         writer.image("samples", step, picture)
-    if step == experiment.config.steps:
-        # Of held-out data. The test split is left to `evaluate`.
-        try:
-            subject = experiment.trained_subject(state)
-        except Exception as error:
-            warn("fitted prior", error)
-            subject = experiment.subject(state)
-        gallery.write(experiment.context(subject, "validation"), workdir, progress.message)
+    return row
+
+
+def _draw_all(experiment: Experiment, state: State, workdir: Path, progress: Progress) -> None:
+    """All pictures of a trained run, of held-out data. The test split is left to `evaluate`."""
+    try:
+        subject = experiment.trained_subject(state)
+    except Exception as error:
+        progress.message(f"warning: no fitted prior: {as_line(error)}")
+        subject = experiment.subject(state)
+    gallery.write(experiment.context(subject, "validation"), workdir, progress.message)
 
 
 def validate(experiment: Experiment, state: State) -> tuple[dict[str, float], dict[str, Exception]]:
@@ -405,12 +489,13 @@ def evaluate(
     names: tuple[str, ...],
     replica: int | None = None,
     data_changed: bool = False,
+    step: int | str | None = None,
 ) -> dict[str, Metric]:
     """Measures a run on the test split and writes `evaluation.json` and test pictures.
 
     Without `replica` all of a run's replicas are measured: a figure is then their mean.
     """
-    experiment, state = restore(config, workdir, replica or 0, data_changed=data_changed)
+    experiment, state = restore(config, workdir, replica or 0, data_changed=data_changed, step=step)
     family = fitted_prior.family(experiment.family, config.eval)
     evaluation.check(family, experiment.dataset, config.eval, names)
     chosen = range(config.num_replicas) if replica is None else [replica]
@@ -449,13 +534,17 @@ def restore(
     replica: int = 0,
     arrays: Mapping[str, np.ndarray] | None = None,
     data_changed: bool = False,
+    step: int | str | None = None,
 ) -> tuple[Experiment, State]:
-    """A trained run: its experiment and the newest sound checkpoint.
+    """A trained run: its experiment and a checkpoint.
+
+    `step` is one that a checkpoint was kept of, or "best" (`config.keep_best`); the newest sound
+    one if it is left out.
 
     Its data are read, and compared with those that it was trained on, when they are asked for.
 
     Raises:
-      UserError: if there is no checkpoint yet, or no such replica.
+      UserError: if there is no such checkpoint yet, or no such replica.
     """
     if not 0 <= replica < config.num_replicas:
         raise UserError(f"no replica {replica}; this run has 0 to {config.num_replicas - 1}")
@@ -467,10 +556,28 @@ def restore(
 
     spec = data and data.spec
     experiment = build(config, arrays=arrays, spec=spec, check_data=check_data, workdir=workdir)
-    state = Checkpoints(workdir / "checkpoints").restore(experiment.template(), report=print)
+    state = _find_checkpoint(workdir, step).restore(experiment.template(), print, step)
     if state is None:
         raise UserError(f"{workdir} has no checkpoint yet; train it first")
     return experiment, state
+
+
+def _find_checkpoint(workdir: Path, step: int | str | None) -> Checkpoints:
+    """Those that hold the step; the run's newest ones for None."""
+    newest, best = Checkpoints(workdir / "checkpoints"), Checkpoints(workdir / "best")
+    if step is None or step in newest.steps():
+        return newest
+    if step == "best" and best.steps():
+        return best
+    if step in best.steps():
+        return best
+    if step == "best":
+        raise UserError(
+            f"{workdir} has no best checkpoint: it is kept from the next validation on with "
+            "--config.keep_best=FIGURE in training"
+        )
+    there = ", ".join(map(str, sorted({*newest.steps(), *best.steps()}))) or "none"
+    raise UserError(f"{workdir} has no checkpoint of step {step}; those that it has: {there}")
 
 
 def _total_loss(row: dict[str, float]) -> float:

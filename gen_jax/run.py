@@ -235,8 +235,9 @@ def load(
     arrays: Mapping[str, np.ndarray] | None = None,
     data_changed: bool = False,
     arguments: Sequence[str] = (),
+    step: int | str | None = None,
 ) -> Run:
-    """The newest sound checkpoint of a run: see `gen_jax.load`.
+    """A checkpoint of a run: see `gen_jax.load`.
 
     `arguments` are `--config.KEY=VALUE` of what training does not read.
 
@@ -249,7 +250,7 @@ def load(
     workdir = folder(workdir)
     config = read_config(workdir)
     config_lib.override_trained(config, arguments)
-    built, state = experiment.restore(config, workdir, replica, arrays, data_changed)
+    built, state = experiment.restore(config, workdir, replica, arrays, data_changed, step)
     subject = built.trained_subject(state, replica)
     return Run(workdir, built, subject, int(state.step))
 

@@ -37,7 +37,7 @@ def launch(capfd, monkeypatch):
         assert "Traceback" not in error
         lines = [line for line in error.splitlines() if "error:" in line]
         assert len(lines) == 1, error
-        return lines[0]
+        return error[error.index(lines[0]) :].rstrip()  # with what it lists
 
     return run
 

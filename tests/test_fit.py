@@ -60,7 +60,7 @@ def test_without_the_arrays_all_but_evaluation_works(run):
 def test_the_same_call_goes_on_or_finds_it_finished(run, capsys):
     again = fit(run.workdir, steps=10, **{"optim.lr": 3e-4})
     assert again.step == 10 and "steps" not in capsys.readouterr().out
-    with pytest.raises(UserError, match=r"another config \(optim\.lr: 0\.0003 -> 0\.001\)"):
+    with pytest.raises(UserError, match=r"another config.*\n  optim\.lr: 0\.0003 -> 0\.001"):
         fit(run.workdir, steps=10)
 
 

@@ -50,7 +50,7 @@ def test_what_ends_with_the_run_is_refused_with_what_to_do(tmp_path, scheduled, 
     assert train(tmp_path / "run", 40, *PERIODS, scheduled) == 1
     error = capsys.readouterr().err
     assert "steps: 20 -> 40" in error and "--config.optim.decay_steps=20" in error
-    assert error.count("\n") == 1
+    assert error.count("error:") == 1 and "Traceback" not in error
     assert train(tmp_path / "run", 40, *PERIODS, scheduled, "--config.optim.decay_steps=20") == 0
     assert read_metrics(tmp_path / "run")[-1]["step"] == 40
 

@@ -190,7 +190,7 @@ def test_one_picture_in_validation_and_in_a_class(tmp_path, capsys):
     changes |= {"data.image_size": 8, "steps": 10, "eval_every": 10, "model.conditional": True}
     own = config(**changes)
     assert experiment.train(own, tmp_path / "run")
-    assert "no fitted prior at step 10: eval.fitted_components: of the label 1" in " ".join(
+    assert "no fitted prior: eval.fitted_components: of the label 1" in " ".join(
         capsys.readouterr().out.split()
     )
     assert validations(tmp_path / "run")[10]

@@ -20,8 +20,9 @@ from gen_jax import config as config_lib
 from gen_jax import evaluation, files, settings
 from gen_jax.errors import UserError
 from gen_jax.evaluation.metric import Metric
+from gen_jax.training.best import Best
 from gen_jax.training.checkpoints import Checkpoints
-from gen_jax.workdir import console
+from gen_jax.workdir import console, logs
 
 ROOT = Path(__file__).parents[2]
 FIELDS = (
@@ -74,7 +75,9 @@ def check_run(path: Path, config: ConfigDict, workdir: Path, replica: int | None
     if replica is not None:
         raise UserError(f"--record: a row has all replicas of a run; leave out --replica={replica}")
     step = max(Checkpoints(workdir / "checkpoints").steps(), default=0)
-    if step < config.steps:
+    lower = evaluation.lower_is_better(config.keep_best)
+    best = Best(config.keep_best, lower, logs.read_metrics(workdir))
+    if step < config.steps and not best.is_over(config.patience):
         raise UserError(
             f"--record: the run stands at step {step:,} of {config.steps:,}; train it to its end"
         )

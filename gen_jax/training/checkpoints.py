@@ -107,12 +107,15 @@ class Checkpoints:
             self._write(self._manager.wait_until_finished)
             self._write(self._seal)
 
-    def restore(self, template: State, report: Callable[[str], None]) -> State | None:
+    def restore(
+        self, template: State, report: Callable[[str], None], only: int | str | None = None
+    ) -> State | None:
         """The newest sound checkpoint, or None where there is none at all.
 
         Args:
           template: a state of the same structure; its values are not used.
           report: is given one line for each damaged checkpoint that was passed over.
+          only: the step of the one that is meant, if it is a number.
 
         Raises:
           UserError: if there are checkpoints and none is sound, or if one is sound but belongs
@@ -128,14 +131,16 @@ class Checkpoints:
         manager = ocp.CheckpointManager(
             self.directory.absolute(), options=_options(read_only=True), item_handlers=handler
         )
-        for step in self.steps():
+        for step in [only] if isinstance(only, int) else self.steps():
             try:
                 leaves = self._read(manager, step, expected)
             except UserError:
                 raise
             except Exception as error:  # whatever orbax makes of a damaged file
                 if not (self.directory / str(step)).is_dir():
-                    return self.restore(template, report)  # a run that goes on has replaced it
+                    return self.restore(
+                        template, report, only
+                    )  # a run that goes on has replaced it
                 reason = " ".join(str(error).split())[:120]
                 report(f"checkpoint {step} is damaged and was skipped ({reason})")
                 continue

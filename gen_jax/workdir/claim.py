@@ -18,8 +18,9 @@ from gen_jax import config as config_lib
 from gen_jax import files
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
-from gen_jax.errors import UserError
+from gen_jax.errors import UserError, first
 
+MAX_CHANGES = 8  # of a config, in an error
 _MAX_CONFIG_BYTES, _MAX_DATA_BYTES, _MAX_FILES_BYTES = 2**20, 2**26, 2**28
 
 
@@ -39,15 +40,19 @@ def claim(
     workdir.mkdir(parents=True, exist_ok=True)
     with lock(workdir):
         path = workdir / "config.json"
+        # A start that came to nothing bars no other.
         saved = any((workdir / "checkpoints").glob("*"))
-        also = "" if saved else f"; nothing is saved in it, so it can go: rm -r {workdir}"
-        if path.exists() and (changes := config_lib.difference(read_config(workdir), config)):
+        changes = []
+        if saved and path.exists():
+            changes = config_lib.difference(read_config(workdir), config)
+        if changes:
             raise UserError(
-                f"{workdir} holds a run of another config ({'; '.join(changes)}); use another "
-                f"--workdir, or the config that it was started with{also}"
+                f"{workdir} holds a run of another config; use another --workdir, or the config "
+                "that it was started with",
+                *first(changes, MAX_CHANGES),
             )
-        if before := read_data(workdir):
-            check_data(before, dataset, workdir, data_changed, also)
+        if saved and (before := read_data(workdir)):
+            check_data(before, dataset, workdir, data_changed)
         files.write_whole(path, config_lib.to_json(config))
         data = _describe(dataset)
         files.write_whole(workdir / "data.json", json.dumps(data.to_json()))
@@ -118,9 +123,7 @@ def _describe(dataset: Dataset) -> Data:
     )
 
 
-def check_data(
-    before: Data, dataset: Dataset, workdir: Path, data_changed: bool = False, also: str = ""
-) -> None:
+def check_data(before: Data, dataset: Dataset, workdir: Path, data_changed: bool = False) -> None:
     """Refuses data other than those of a workdir's run, or of another form if they may differ.
 
     Raises:
@@ -133,7 +136,7 @@ def check_data(
     anyway = "" if before.spec != now.spec else ", or go on with these by --data-changed"
     raise UserError(
         f"{workdir} holds a run of other data, which had {_difference(before, now)}; use another "
-        f"--workdir, or the data that it was started with{anyway}{also}"
+        f"--workdir, or the data that it was started with{anyway}"
     )
 
 
