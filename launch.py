@@ -1,86 +1,10 @@
-"""The entry point of gen_jax.
+"""The entry point of gen_jax at the root of its repository: `gen-jax`, without an installation."""
 
-python launch.py                                     trains, evaluates and reports the quickstart
-python launch.py train --config=experiments/F.py --workdir=W [--config.optim.lr=1e-3 ...]
-python launch.py evaluate --workdir=W [--metrics=elbo,nll] [--record=TABLE]
-python launch.py sample --workdir=W --num=64 [--label=3] [--seed=0] [--options.temperature=0.7]
-python launch.py report --workdir=W
-python launch.py sweep --config=experiments/F.py --workdir=S [--address=RAY_CLUSTER]
-python launch.py reproduce --table=T [--rows=A,B]    lists a table's rows, or measures some
-"""
-
-import argparse
 import sys
 
+from gen_jax.cli import main, parse
 
-def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The flags of a sub-command, and the `--config.` and `--options.KEY=VALUE` arguments."""
-    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    common.add_argument("--workdir", help="folder of the run")
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    def add(name: str, text: str) -> argparse.ArgumentParser:
-        return commands.add_parser(
-            name, parents=[common], help=text, description=text, allow_abbrev=False
-        )
-
-    train = add("train", "train a run, or go on with it")
-    train.add_argument(
-        "--config",
-        help="experiment file, FILE.py[:ARGUMENT]; that of --workdir if there is a run in it, else "
-        "the quickstart",
-    )
-    train.add_argument("--coordinator", help="HOST:PORT of process 0, of several: docs/hosts.md")
-    train.add_argument("--num_processes", type=int, help="how many share the run")
-    train.add_argument("--process_id", type=int, help="which of them this is, from 0")
-    evaluate = add("evaluate", "measure a run on the test split")
-    for command in (train, evaluate):
-        command.add_argument(
-            "--data-changed",
-            action="store_true",
-            help="its data may be others than it was started with, of the same form",
-        )
-    sample = add("sample", "draw samples of a run")
-    for command in (evaluate, sample):
-        command.add_argument(
-            "--step", help="of a checkpoint that was kept, or best; the newest by default"
-        )
-    evaluate.add_argument("--metrics", help="comma-separated; the config's by default")
-    evaluate.add_argument("--replica", type=int, help="of a run with num_replicas; all by default")
-    evaluate.add_argument("--record", help="table of results/ whose row this run measures")
-    sample.add_argument("--num", type=int, default=64, help="how many")
-    sample.add_argument("--label", help="of a class-conditional model: a number or a name")
-    sample.add_argument("--seed", type=int, default=0)
-    sample.add_argument("--temperature", type=float, help="short for --options.temperature")
-    sample.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")
-    add("report", "write report.html of a run")
-    sweep = add("sweep", "run every trial of a config's sweep(), or go on with them")
-    sweep.add_argument("--config", required=True, help="experiment file, FILE.py[:ARGUMENT]")
-    sweep.add_argument("--address", default="", help="of a Ray cluster; by default this machine")
-    reproduce = add("reproduce", "list the rows of a table of results/, or measure some of them")
-    reproduce.add_argument("--table", required=True, help="file of results/, without .json")
-    reproduce.add_argument("--rows", help="comma-separated; trained, evaluated and recorded")
-
-    flags, rest = parser.parse_known_args(arguments)
-    known = ("--config.", "--options.") if flags.command == "sample" else ("--config.",)
-    unknown = [argument for argument in rest if not argument.startswith(known)]
-    if unknown:
-        parser.error(f"unknown argument {unknown[0]}; see launch.py {flags.command} --help")
-    return flags, rest
-
-
-def main(arguments: list[str]) -> int:
-    from gen_jax import commands
-
-    quickstart = not arguments
-    flags, overrides = parse(arguments or ["train"])
-    return commands.run(flags, overrides, quickstart)
-
+__all__ = ["main", "parse"]
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

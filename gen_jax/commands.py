@@ -59,6 +59,7 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
         "report": report,
         "reproduce": reproduce,
         "sweep": sweep,
+        "list": list_all,
     }[flags.command]
     try:
         if flags.command == "train":
@@ -105,8 +106,16 @@ def train(flags: argparse.Namespace, overrides: list[str]) -> None:
     else:
         config = config_lib.load_file(flags.config or QUICKSTART)
     config_lib.override(config, overrides)
+    if flags.dry_run:
+        from gen_jax import overview
+
+        overview.print_dry_run(config)
+        return
     flags.workdir = workdir = flags.workdir or default_workdir(config.experiment)
-    trained = experiment.train(config, workdir, data_changed=flags.data_changed)
+    with console.that_may_close():
+        trained = experiment.train(
+            config, workdir, data_changed=flags.data_changed, profile=flags.profile
+        )
     if not parallel.is_main():
         return
     if not trained:
@@ -231,10 +240,18 @@ def sweep(flags: argparse.Namespace, overrides: list[str]) -> None:
     print(f"wrote {study_report.write(folder, flags.config, tried, trials)}")
 
 
+def list_all(flags: argparse.Namespace, overrides: list[str]) -> None:
+    """What can be named, or the keys of an experiment's config."""
+    from gen_jax import overview
+
+    _refuse(overrides)
+    overview.print_list(flags.experiment)
+
+
 def _flags(**given: Any) -> argparse.Namespace:
     """Flags of `train` and `evaluate`, with the defaults of those that are not given."""
     defaults = {"metrics": None, "replica": None, "record": None, "data_changed": False}
-    defaults |= {"step": None}
+    defaults |= {"step": None, "dry_run": False, "profile": 0}
     return argparse.Namespace(**{**defaults, **given})
 
 

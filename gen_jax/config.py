@@ -8,6 +8,7 @@ import difflib
 import importlib.util
 import itertools
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from gen_jax import evaluation, families
+from gen_jax import evaluation, families, files
 from gen_jax import settings as settings_lib
 from gen_jax.errors import UserError
 from gen_jax.settings import Section, Setting
@@ -209,11 +210,24 @@ def experiment(family: str, **axes: Axis) -> Callable:
 
 def load_file(path_and_argument: str) -> ConfigDict:
     """Reads `experiments/F.py` or `experiments/F.py:ARGUMENT`. The file is run as Python."""
-    path, _, argument = path_and_argument.partition(":")
+    path, argument = split_argument(path_and_argument)
     config = experiment_function(path)(argument)
     with config.unlocked():
         config.experiment = path_and_argument
     return config
+
+
+def split_argument(path_and_argument: str) -> tuple[str, str]:
+    """`FILE.py:ARGUMENT` -> both; the colon of a drive, as in `C:\\F.py`, is part of the file."""
+    drive = re.match(r"[A-Za-z]:(?=[\\/])", path_and_argument)
+    start = drive.end() if drive else 0
+    path, _, argument = path_and_argument[start:].partition(":")
+    return path_and_argument[:start] + path, argument
+
+
+def own_experiments() -> list[Path]:
+    """The project's experiment files: those of its repository, or those in its wheel."""
+    return sorted((files.own_folder() / "experiments").glob("*.py"))
 
 
 def experiment_function(path: str) -> Callable[[str], ConfigDict]:
@@ -225,11 +239,19 @@ def experiment_function(path: str) -> Callable[[str], ConfigDict]:
 
 
 def load_module(path: str) -> ModuleType:
+    """An experiment file; `experiments/F.py` that is not here is the project's own.
+
+    Raises:
+      UserError: if there is no such file, or it is no Python.
+    """
+    own = {f"experiments/{file.name}": str(file) for file in own_experiments()}
+    if not Path(path).is_file() and path in own:
+        path = own[path]
     if not Path(path).is_file():
-        # A bare name is one of the project's own.
         given = Path(path).parent
-        folder = Path("experiments") if given == Path() else given
-        names = [str(file) for file in sorted(folder.glob("*.py"))]
+        there = [str(file) for file in sorted(given.glob("*.py"))]
+        # A bare name is one of the project's own.
+        names = there if there and given != Path() else list(own)
         close = difflib.get_close_matches(path, names, 1)
         hint = f"did you mean {close[0]}?" if close else f"valid are: {', '.join(names) or 'none'}"
         raise UserError(f"no experiment file {path}; {hint}")
@@ -237,7 +259,10 @@ def load_module(path: str) -> ModuleType:
     if module_spec is None:
         raise UserError(f"{path} is not an experiment; name a Python file such as vae_mnist.py")
     module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
+    try:
+        module_spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"{error.filename}:{error.lineno}: {error.msg}") from None
     return module
 
 

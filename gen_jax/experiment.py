@@ -30,6 +30,7 @@ from gen_jax.training import step as step_lib
 from gen_jax.training.best import Best
 from gen_jax.training.checkpoints import Checkpoints
 from gen_jax.training.optimizers import Optimizer
+from gen_jax.training.profile import Profile
 from gen_jax.training.state import State
 from gen_jax.training.window import Window, with_replicas
 from gen_jax.workdir import claim as claim_lib
@@ -216,6 +217,7 @@ def train(
     workdir: Path,
     arrays: Mapping[str, np.ndarray] | None = None,
     data_changed: bool = False,
+    profile: int = 0,
 ) -> bool:
     """Trains a run to its end, from wherever its workdir stands.
 
@@ -224,6 +226,7 @@ def train(
       workdir: where it is.
       arrays: the data, where `config.data.name` is "arrays".
       data_changed: whether they may be others of the same form than it was started with.
+      profile: so many steps are traced into the workdir's folder `profile`.
 
     Returns:
       False if the run had been finished before.
@@ -247,10 +250,10 @@ def train(
     if parallel.is_main():
         claim = claim_lib.claim(config, workdir, experiment.dataset, data_changed)
     with claim:
-        return _train(experiment, workdir)
+        return _train(experiment, workdir, profile)
 
 
-def _train(experiment: Experiment, workdir: Path) -> bool:
+def _train(experiment: Experiment, workdir: Path, profiled_steps: int) -> bool:
     config, main = experiment.config, parallel.is_main()
     checkpoints = Checkpoints(workdir / "checkpoints", config.keep_checkpoints)
     best_checkpoint = Checkpoints(workdir / "best", keep=1)
@@ -290,6 +293,7 @@ def _train(experiment: Experiment, workdir: Path) -> bool:
     title = f"{config.experiment or config.family} on {config.data.name}"
     window = Window(step, config.batch_size, checkpoints.beside(step) if main else None)
     progress = Progress(config.steps, step, title, enabled=main)
+    profile = Profile(workdir / "profile", profiled_steps if main else 0)
 
     def validate_and_show() -> None:
         local = parallel.local(state)
@@ -312,10 +316,13 @@ def _train(experiment: Experiment, workdir: Path) -> bool:
                 draw_all()
             return False
         for batch in batches.dispatches(step, config.steps):
+            profile.before()
             state, metrics = train_steps(
                 state, data, values, parallel.split(batch, experiment.batch_axis)
             )
             step += config.steps_per_dispatch
+            if traced := profile.after(config.steps_per_dispatch, metrics):
+                progress.message(traced)
             window.add(metrics)
             last = step == config.steps
             if step % config.log_every == 0 or last:
@@ -346,6 +353,7 @@ def _train(experiment: Experiment, workdir: Path) -> bool:
                     validate_and_show()
                 window.resume()
             if last:
+                profile.close()
                 if main:
                     draw_all()
                 break

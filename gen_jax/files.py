@@ -6,6 +6,12 @@ from pathlib import Path
 from typing import Any
 
 
+def own_folder() -> Path:
+    """Where experiments/ and results/ are: the package in a wheel, the repository otherwise."""
+    package = Path(__file__).parent
+    return package if (package / "experiments").is_dir() else package.parent
+
+
 def write_whole(path: Path, data: bytes | str) -> Path:
     """Writes a file beside its place and moves it there: a kill leaves the old one or the new one.
 

@@ -64,7 +64,8 @@ ROOMS = (
     *("errors", "files", "settings", "keys", "schedules", "parallel"),
     *("data", "likelihoods", "pictures", "nn", "families", "evaluation"),
     *("config", "training", "workdir", "report", "applications"),
-    *("experiment", "run", "__init__", "ship_judge", "sweeps", "commands"),
+    *("experiment", "run", "__init__", "ship_judge", "sweeps", "overview", "commands", "cli"),
+    "__main__",
 )
 
 
@@ -145,6 +146,7 @@ def test_the_walk_of_the_design_notes_is_there():
     """From the flags to the gradient."""
     walk = [
         "launch.py",
+        "gen_jax/cli.py",
         "gen_jax/commands.py",
         "gen_jax/experiment.py",
         "gen_jax/data/batches.py",

@@ -22,6 +22,20 @@ IMAGE_PREPROCESSING = {
 }
 
 
+# What `data.name` may be, besides any image dataset that TFDS has prepared.
+NAMES = {
+    "digits": "scikit-learn's digits, 8x8, 17 grey levels; they come with it",
+    "ring": "eight Gaussians on a ring in the plane, drawn by a seed",
+    "grid": "25 Gaussians on a grid in the plane, drawn by a seed",
+    "mnist": "MNIST, 28x28 grey, prepared by TFDS or from its four idx files in data.manual_dir",
+    "fashion_mnist": "Fashion-MNIST, likewise",
+    "kmnist": "Kuzushiji-MNIST, likewise",
+    "stacked_mnist": "triples of MNIST's digits, one in each channel: 1,000 modes",
+    "folder:/path": "a folder of images; folders in it are classes, train/ and test/ splits",
+    "arrays:/path/to.npz": "x and label in a file of numpy's; gen_jax.fit(arrays=...) in memory",
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """A dataset: what an example is, and its splits train, validation and test.
@@ -84,13 +98,11 @@ def _read(name: str, config: ConfigDict, given: Mapping[str, np.ndarray] | None 
         return folder.read(name.removeprefix("folder:"), config)
     if tfds.may_have(name, config):
         return tfds.read(name, config)
-    known = ["digits", *synthetic.MODES, *tfds.IDX, "stacked_mnist", "folder:/path"]
-    known += ["arrays:/path/to.npz"]
-    close = difflib.get_close_matches(name, known, 1)
+    close = difflib.get_close_matches(name, NAMES, 1)
     raise UserError(
         f"unknown dataset {name!r}; "
         + (f"did you mean {close[0]}? " if close else "")
-        + f"valid are: {', '.join(known)}, or any image dataset prepared by TFDS in data_dir"
+        + f"valid are: {', '.join(NAMES)}, or any image dataset prepared by TFDS in data_dir"
     )
 
 

@@ -24,7 +24,7 @@ from gen_jax.training.best import Best
 from gen_jax.training.checkpoints import Checkpoints
 from gen_jax.workdir import console, logs
 
-ROOT = Path(__file__).parents[2]
+ROOT = files.own_folder()
 FIELDS = (
     *("row", "metric", "value", "stderr", "unit", "n", "seeds", "worst"),
     *("reference", "source", "protocol"),
@@ -144,7 +144,8 @@ def configs(table: str, names: Sequence[str]) -> list[str]:
     for name in names:
         if name not in commands:
             raise _no_row(table, name, rows)
-        file, colon, argument = name.partition(":")
+        file, argument = config_lib.split_argument(name)
+        colon = ":" * bool(argument)
         if not (folder / f"{file}.py").exists():
             raise UserError(f"row {name!r} is no experiment; it is measured by {commands[name]}")
         found.append(f"{folder / file}.py{colon}{argument}")
@@ -162,7 +163,7 @@ def _no_row(table: str, name: str, rows: list[dict]) -> UserError:
 def _rows(path: Path, config: ConfigDict) -> tuple[list[dict], list[dict]]:
     """All rows of a table, and those among them that a run is of."""
     rows = read(path)
-    file, _, argument = config.experiment.partition(":")
+    file, argument = config_lib.split_argument(config.experiment)
     name = Path(file).stem + (f":{argument}" if argument else "")
     own = [row for row in rows if row["row"] == name]
     if not own:

@@ -30,7 +30,7 @@ from gen_jax.sweeps.spec import Choice, Overrides, Sweep, Uniform
 from gen_jax.workdir import claim as workdir_lib
 from gen_jax.workdir.logs import read_metrics
 
-LAUNCH = Path(__file__).parents[2] / "launch.py"
+LAUNCH = (sys.executable, "-m", "gen_jax")
 OVERRIDES, ERROR = "overrides.json", "error.txt"  # in a trial's workdir
 RETRIES = 3  # of a run that was killed; one that ends in an error of its own is not tried again
 
@@ -76,7 +76,7 @@ def load(path_and_argument: str) -> Sweep:
     Raises:
       UserError: if it has none, or no such argument.
     """
-    path, _, argument = path_and_argument.partition(":")
+    path, argument = config_lib.split_argument(path_and_argument)
     get_config = config_lib.experiment_function(path)
     function = getattr(config_lib.load_module(path), "sweep", None)
     if function is None:
@@ -150,7 +150,7 @@ class Process:
         with open(self.workdir / "output.txt", "ab") as output:
             self._process = subprocess.Popen(
                 self._command,
-                env=self._environment | os.environ,
+                env=self._environment | os.environ | _importing_this_package(),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 preexec_fn=_stop_with_parent,
@@ -159,6 +159,12 @@ class Process:
     def _last_line(self) -> str:
         lines = (self.workdir / "output.txt").read_text(errors="replace").strip().splitlines()
         return lines[-1].removeprefix("error: ") if lines else "no output"
+
+
+def _importing_this_package() -> dict[str, str]:
+    """So that `-m gen_jax` is this package wherever the sweep is started."""
+    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 
 def _stop_with_parent() -> None:
@@ -308,7 +314,7 @@ def _run(
     import ray
     from ray import tune
 
-    command = [sys.executable, str(LAUNCH), "train", f"--config={config}", *overrides]
+    command = [*LAUNCH, "train", f"--config={config}", *overrides]
     trainable = tune.with_resources(
         _trainable(sweep, folder, command), {"cpu": sweep.cpus, "gpu": sweep.gpus}
     )

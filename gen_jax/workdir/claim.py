@@ -247,5 +247,5 @@ def lock(workdir: Path) -> Iterator[None]:
 
 def default_workdir(experiment: str) -> Path:
     """`experiments/vae_mnist.py:smoke` -> `runs/vae_mnist-smoke`."""
-    path, _, argument = experiment.partition(":")
+    path, argument = config_lib.split_argument(experiment)
     return Path("runs") / "-".join([Path(path).stem, *filter(None, argument.split(","))])

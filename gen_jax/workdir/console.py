@@ -1,16 +1,53 @@
 """What a run shows: a progress bar, in a terminal or a notebook, and tables."""
 
+import contextlib
 import html
 import math
+import os
+import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
 
 from rich import progress as rich_progress
 from rich.console import Console
 from rich.table import Table
 
 from gen_jax.families.alarms import Alarm
+
+
+class _MayClose:
+    """A stream whose reader may leave, as `head` does: what is written after that is lost."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, action: Callable[[], Any]) -> None:
+        try:
+            action()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+
+
+@contextlib.contextmanager
+def that_may_close() -> Iterator[None]:
+    """Within it a reader of the output that leaves does not end the work."""
+    before, sys.stdout = sys.stdout, _MayClose(sys.stdout)
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        sys.stdout = before
 
 
 class Progress:

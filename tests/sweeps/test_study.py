@@ -139,7 +139,7 @@ import sys
 from pathlib import Path
 from gen_jax.sweeps import study
 from gen_jax.sweeps.spec import Choice, Sweep, Uniform, grid
-study.LAUNCH = Path({launch!r})
+study.LAUNCH = (sys.executable, {launch!r})
 sweep = {sweep}
 overrides = ["--config.eval_every=250", "--config.checkpoint_every=250"]
 for trial in study.run("experiments/quickstart.py", overrides, sweep, Path({folder!r}), ""):
