@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 
 from gen_jax.report import results
-from gen_jax.workdir import console
+from gen_jax.workdir import console, provenance
 
 
 def platform() -> str:
@@ -18,8 +18,8 @@ def measured(value: float, stderr: float | None, **fields) -> dict:
     given = {
         "value": float(f"{value:.4g}"),
         "stderr": None if stderr is None else float(f"{stderr:.2g}"),
-        "hardware": results.hardware(),
-        "commit": results.commit(),
+        "hardware": provenance.hardware(),
+        "commit": provenance.commit(),
         "status": "measured",
         **fields,
     }
@@ -45,4 +45,4 @@ def write(path: Path, new: list[dict]) -> None:
 def show(rows: list[dict]) -> None:
     """Prints measured rows."""
     lines = [(row["row"], row["metric"], console.figure(row), row["unit"]) for row in rows]
-    console.print_table(results.hardware(), ("row", "metric", "measured", "unit"), lines)
+    console.print_table(provenance.hardware(), ("row", "metric", "measured", "unit"), lines)

@@ -7,6 +7,7 @@ python launch.py sample --workdir=W --num=64 [--label=3] [--seed=0] [--options.t
 python launch.py report --workdir=W
 python launch.py sweep --config=experiments/F.py --workdir=S [--address=RAY_CLUSTER]
 python launch.py reproduce --table=T [--rows=A,B]    lists a table's rows, or measures some
+python launch.py export --workdir=W [--out=FILE.safetensors]
 python launch.py list [experiments/F.py]             what there is, or the config keys of one
 """
 
@@ -85,6 +86,11 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     reproduce.add_argument("--table", required=True, help="file of results/, without .json")
     reproduce.add_argument("--rows", help="comma-separated; trained, evaluated and recorded")
 
+    export = add("export", "write a trained model to one file, with a card of it")
+    export.add_argument("--out", help="FILE.safetensors; WORKDIR/model.safetensors by default")
+    export.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")
+    export.add_argument("--step", help="of a checkpoint that was kept, or best")
+    export.add_argument("--half", action="store_true", help="numbers of 16 bits, in half the room")
     listing = add("list", "show experiments, families, metrics, datasets and tables")
     listing.add_argument("experiment", nargs="?", help="FILE.py[:ARGUMENT], whose keys are shown")
 

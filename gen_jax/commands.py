@@ -59,12 +59,13 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
         "report": report,
         "reproduce": reproduce,
         "sweep": sweep,
+        "export": export,
         "list": list_all,
     }[flags.command]
     try:
         if flags.command == "train":
             processes.connect(flags.coordinator, flags.num_processes, flags.process_id)
-        if flags.command in ("train", "evaluate", "sample"):
+        if flags.command in ("train", "evaluate", "sample", "export"):
             parallel.check_devices()
         flags.workdir = flags.workdir and folder(flags.workdir)
         command(flags, overrides)
@@ -238,6 +239,17 @@ def sweep(flags: argparse.Namespace, overrides: list[str]) -> None:
     flags.workdir = folder = flags.workdir or default_workdir(flags.config)
     trials = study.run(flags.config, overrides, tried, folder, flags.address)
     print(f"wrote {study_report.write(folder, flags.config, tried, trials)}")
+
+
+def export(flags: argparse.Namespace, overrides: list[str]) -> None:
+    from gen_jax import run
+
+    workdir = _require_workdir(flags)
+    trained = run.load(workdir, flags.replica, arguments=overrides, step=_step(flags.step))
+    path = trained.export(flags.out or workdir / "model.safetensors", flags.half)
+    size = path.stat().st_size / 2**20
+    print(f"wrote {path} ({size:.2f} MiB) and {path.with_suffix('.md')}")
+    print(f'to read it: gen_jax.load("{path}")')
 
 
 def list_all(flags: argparse.Namespace, overrides: list[str]) -> None:

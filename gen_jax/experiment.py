@@ -19,6 +19,7 @@ from gen_jax import evaluation, families, files, parallel, pictures
 from gen_jax.applications import gallery
 from gen_jax.data import sources
 from gen_jax.data.batches import TrainBatches
+from gen_jax.data.examples import fingerprint
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError, as_line, first
@@ -34,7 +35,7 @@ from gen_jax.training.profile import Profile
 from gen_jax.training.state import State
 from gen_jax.training.window import Window, with_replicas
 from gen_jax.workdir import claim as claim_lib
-from gen_jax.workdir import trackers
+from gen_jax.workdir import provenance, trackers
 from gen_jax.workdir.console import Progress
 from gen_jax.workdir.logs import MetricsWriter, read_metrics
 
@@ -95,6 +96,13 @@ class Experiment:
         """The shapes of a state, without its values. It needs no data."""
         batch = self.spec.template(INIT_EXAMPLES)
         return jax.eval_shape(self._init(), self.replica_values["seed"], batch)
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Of each network; of one replica."""
+        return {
+            name: sum(leaf.size for leaf in jax.tree.leaves(tree)) // self.config.num_replicas
+            for name, tree in self.template().params.items()
+        }
 
     @functools.cached_property
     def batches(self) -> TrainBatches:
@@ -250,6 +258,15 @@ def train(
     if parallel.is_main():
         claim = claim_lib.claim(config, workdir, experiment.dataset, data_changed)
     with claim:
+        if parallel.is_main():
+            provenance.start(
+                workdir,
+                "train",
+                experiment=config.experiment,
+                overrides=list(config.overrides),
+                parameters=experiment.parameter_counts(),
+                data=fingerprint(experiment.dataset.splits),
+            )
         return _train(experiment, workdir, profile)
 
 
@@ -514,26 +531,36 @@ def evaluate(
     figures = {name: each[0][name] for name in each[0] if all(name in own for own in each)}
     if failed and not figures:
         raise next(iter(failed.values()))
-    values = {name: metric.value for name, metric in figures.items()}
     if len(each) > 1:
         seeds = replicas.values(config)["seed"][list(chosen)]
         figures = {name: Metric.over_seeds([f[name] for f in each], seeds) for name in figures}
-        values = {name: np.array(metric.each) for name, metric in figures.items()}
-    alarms = experiment.find_alarms(with_replicas(values))
-    result = {
-        "step": int(state.step),
-        "dataset": config.data.name,
-        "split": "test",
-        "metrics": evaluation.to_json(figures),
-        "alarms": [alarm.to_json() for alarm in alarms],
-    }
+    what = {"step": int(state.step), "dataset": config.data.name, "split": "test"}
     if replica is not None and config.num_replicas > 1:
-        result["replica"] = replica
+        what["replica"] = replica
+    merged = _known_figures(workdir, what) | evaluation.to_json(figures)
+    values = {name: np.array(row.get("each") or row["value"]) for name, row in merged.items()}
+    alarms = experiment.find_alarms(with_replicas(values))
+    result = what | {"metrics": merged, "alarms": [alarm.to_json() for alarm in alarms]}
     files.write_whole(workdir / "evaluation.json", json.dumps(result, indent=2))
+    provenance.start(workdir, "evaluate", metrics=list(names), step=int(state.step))
     gallery.write(contexts[0], workdir)
     for error in failed.values():  # when what could be measured is written
         raise error
     return figures
+
+
+def _known_figures(workdir: Path, what: Mapping) -> dict[str, dict]:
+    """Those that `evaluation.json` has of the same step, split and replica: they stay."""
+    try:
+        known = files.read_json(workdir / "evaluation.json")
+        if {key: value for key, value in known.items() if key not in ("metrics", "alarms")} != what:
+            return {}
+        figures = dict(known["metrics"])
+        for row in figures.values():
+            float(row["value"]), list(row.get("each", ()))
+        return figures
+    except (ValueError, TypeError, KeyError, AttributeError):  # none yet, or damaged
+        return {}
 
 
 def restore(

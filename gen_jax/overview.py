@@ -1,7 +1,6 @@
 """What there is: `gen-jax list`, and what a run would be: `train --dry-run`."""
 
 import inspect
-import math
 import time
 
 import jax
@@ -122,7 +121,7 @@ def print_dry_run(config) -> None:
     batch = {name: list(x.shape) for name, x in spec.template(config.batch_size).items()}
     console.print(f"batch: {', '.join(f'{name} {shape}' for name, shape in batch.items())}")
     template = built.template()
-    counts = parameter_counts(built)
+    counts = built.parameter_counts()
     console.print(f"parameters: {', '.join(f'{name} {n:,}' for name, n in counts.items())}")
     state = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(template))
     resident = sum(np.asarray(x).nbytes for x in built.batches.data.values())
@@ -137,15 +136,6 @@ def print_dry_run(config) -> None:
         f"time: {compiled:.0f} s to compile, {1000 * seconds:.3g} ms a step (of {TIMED_STEPS} "
         f"timed), so about {_duration(total)} of training, validations not counted"
     )
-
-
-def parameter_counts(built: Experiment) -> dict[str, int]:
-    """Of each network; of one replica."""
-    replicas = built.config.num_replicas
-    return {
-        name: sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree)) // replicas
-        for name, tree in built.template().params.items()
-    }
 
 
 def _time_steps(built: Experiment) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gen_jax import config as config_lib
-from gen_jax import evaluation, experiment, families, parallel, pictures
+from gen_jax import evaluation, experiment, export, families, parallel, pictures
 from gen_jax.data.examples import ArrayExamples
 from gen_jax.data.examples import batch as make_batch
 from gen_jax.data.spec import Batch, DataSpec
@@ -36,12 +36,14 @@ class Run:
       experiment: its config, family, optimisers, and its data, which `evaluate` alone reads.
       subject: the trained model.
       step: the step of the checkpoint.
+      replica: which of a run's.
     """
 
     workdir: Path
     experiment: "experiment.Experiment"
     subject: Subject
     step: int
+    replica: int = 0
 
     def __repr__(self) -> str:
         config = self.experiment.config
@@ -173,6 +175,22 @@ class Run:
         context = self.experiment.context(self.subject, split)
         return evaluation.evaluate(context, names or context.settings.metrics)
 
+    def export(self, path: str | Path, half: bool = False) -> Path:
+        """Writes the model to FILE.safetensors, and a card of it to FILE.md: see gen_jax/export.py.
+
+        Args:
+          path: of the file.
+          half: whether numbers are stored with 16 bits, in half the room.
+
+        Raises:
+          UserError: for another ending, or a model that was read from such a file.
+        """
+        if self.experiment.workdir is None:
+            raise UserError(f"this model is of {self.workdir} already; copy that file")
+        path = folder(path)
+        export.write(path, self.experiment, self.subject, self.step, self.replica, half)
+        return path
+
     def show(self, x: np.ndarray | None = None, columns: int | None = None) -> Image.Image:
         """Images [N, H, W, C] in model units as one picture, which a notebook shows.
 
@@ -248,11 +266,15 @@ def load(
     parallel.setup()
     parallel.check_devices()
     workdir = folder(workdir)
+    if workdir.suffix == ".safetensors":
+        built, subject, step = export.read(workdir)
+        config_lib.override_trained(built.config, arguments)
+        return Run(workdir, built, subject, step)
     config = read_config(workdir)
     config_lib.override_trained(config, arguments)
     built, state = experiment.restore(config, workdir, replica, arrays, data_changed, step)
     subject = built.trained_subject(state, replica)
-    return Run(workdir, built, subject, int(state.step))
+    return Run(workdir, built, subject, int(state.step), replica)
 
 
 def fit(

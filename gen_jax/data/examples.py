@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -195,6 +196,20 @@ class WindowExamples:
     def subset(self, split: str, rows: np.ndarray) -> "WindowExamples":
         arrays = {name: array[rows] for name, array in self.arrays.items()}
         return dataclasses.replace(self, split=split, start=self.start[rows], arrays=arrays)
+
+
+def fingerprint(splits: Mapping[str, Examples]) -> str:
+    """Tells sets of examples apart, by all that is in memory, or by the names of files."""
+    crc = 0
+    for split, examples in sorted(splits.items()):
+        names = getattr(examples, "names", None)
+        arrays = examples.resident() if names is None else {}
+        for row in getattr(examples, "rows", ()) if names else ():
+            crc = zlib.crc32(f"{split}/{names[row]}".encode(), crc)
+        for key, array in sorted(arrays.items()):
+            crc = zlib.crc32(f"{split}/{key} {array.dtype}{array.shape}".encode(), crc)
+            crc = zlib.crc32(np.ascontiguousarray(array), crc)
+    return f"{crc:08x}"
 
 
 def carve(examples: Examples, name: str, count: int, seed: int) -> tuple[Examples, Examples]:

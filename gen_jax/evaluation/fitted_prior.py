@@ -8,6 +8,7 @@ to those whose posteriors do not fill their prior. Densities of such a model are
 import dataclasses
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,11 @@ def load(path: Path, subject: Subject, step: int, settings: ConfigDict) -> Subje
         settings.fitted_components,
     ):
         return None
+    return with_prior(subject, settings, found) if fits(found, subject, settings) else None
+
+
+def fits(found: Mapping[str, np.ndarray], subject: Subject, settings: ConfigDict) -> bool:
+    """Whether arrays are a prior of a model, with as many components as a config asks for."""
     labels, components = max(subject.num_classes, 1), settings.fitted_components
     latents, dims = subject.family.latent_dim, len(found.get("basis", ()))
     shapes = {
@@ -157,11 +163,8 @@ def load(path: Path, subject: Subject, step: int, settings: ConfigDict) -> Subje
         "means": (labels, components, dims),
         "factors": (labels, components, dims, dims),
     }
-    if {name: array.shape for name, array in found.items()} != shapes:
-        return None
-    if any(array.dtype != np.float32 for array in found.values()):
-        return None
-    return with_prior(subject, settings, found)
+    alike = {name: array.shape for name, array in found.items()} == shapes
+    return alike and all(array.dtype == np.float32 for array in found.values())
 
 
 def _mixture(z: np.ndarray, components: int, floor: float) -> dict[str, np.ndarray]:

@@ -9,11 +9,9 @@ value. `launch.py evaluate --record=TABLE` fills in the rest, so no measured fig
 import difflib
 import json
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 from ml_collections import ConfigDict
 
 from gen_jax import config as config_lib
@@ -22,7 +20,7 @@ from gen_jax.errors import UserError
 from gen_jax.evaluation.metric import Metric
 from gen_jax.training.best import Best
 from gen_jax.training.checkpoints import Checkpoints
-from gen_jax.workdir import console, logs
+from gen_jax.workdir import console, logs, provenance
 
 ROOT = files.own_folder()
 FIELDS = (
@@ -114,9 +112,9 @@ def record(
             "n": figure.n,
             "seeds": list(range(config.seed, config.seed + max(len(figure.each), 1))),
             "worst": _worst(row["metric"], figure),
-            "hardware": hardware(),
+            "hardware": provenance.hardware(),
             "wall_clock_s": round(seconds),
-            "commit": commit(),
+            "commit": provenance.commit(),
             "status": "measured",
         }
     write(path, rows)
@@ -175,25 +173,6 @@ def _worst(name: str, figure: Metric) -> float | None:
     if not figure.each:
         return None
     return round(max(figure.each) if evaluation.lower_is_better(name) else min(figure.each), 4)
-
-
-def hardware() -> str:
-    """For example "CPU, 2 cores" or "8 x NVIDIA H200"."""
-    device, count = jax.devices()[0], jax.device_count()
-    if device.platform == "cpu":
-        return f"CPU, {os.cpu_count()} cores"
-    return device.device_kind if count == 1 else f"{count} x {device.device_kind}"
-
-
-def commit() -> str:
-    """The commit of the code, with a plus if it has been changed since; "" without git."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "*.py")
-    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
 _INTRODUCTION = """# Results

@@ -21,7 +21,7 @@ from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError, first
 
 MAX_CHANGES = 8  # of a config, in an error
-_MAX_CONFIG_BYTES, _MAX_DATA_BYTES, _MAX_FILES_BYTES = 2**20, 2**26, 2**28
+_MAX_CONFIG_BYTES, MAX_DATA_BYTES, _MAX_FILES_BYTES = 2**20, 2**26, 2**28
 
 
 @contextlib.contextmanager
@@ -95,7 +95,7 @@ def read_data(workdir: Path) -> Data | None:
     if not path.exists():
         return None
     try:
-        given = files.read_json(path, _MAX_DATA_BYTES)
+        given = files.read_json(path, MAX_DATA_BYTES)
         if not isinstance(given, dict) or {*given} != {"name", "spec", "sizes", "fingerprint"}:
             raise ValueError("it describes no data")
         path = workdir / "files.json"

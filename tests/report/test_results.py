@@ -95,7 +95,7 @@ def test_reproduce_lists_and_measures_rows(table, tmp_path, monkeypatch, capsys)
     speed = row | {"row": "dcgan:cpu", "command": "python -m benchmarks --works=dcgan"}
     (folder / "tiny.json").write_text(json.dumps([row, speed]))
     monkeypatch.setattr(results, "ROOT", tmp_path / "root")
-    monkeypatch.setattr(results, "commit", lambda: "abc")
+    monkeypatch.setattr(results.provenance, "commit", lambda: "abc")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "root" / "experiments").symlink_to(cli.ROOT / "experiments")
     assert launch.main(["reproduce", "--table=tiny"]) == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gen_jax.data.examples import ArrayExamples, Source
+from gen_jax.data.examples import ArrayExamples, Source, fingerprint
 from gen_jax.errors import UserError
 
 _FORM = (
@@ -78,7 +78,7 @@ def read(arrays: Mapping[str, np.ndarray] | None, name: str = "arrays") -> Sourc
         shape=forms["train"][0].shape[1:],
         levels=max(levels for _, levels in forms.values()),
         class_names=tuple(map(str, range(classes))),
-        fingerprint=_fingerprint(splits),
+        fingerprint=fingerprint(splits),
     )
 
 
@@ -135,13 +135,3 @@ def _labels(parts: dict[str, np.ndarray], count: int, name: str) -> np.ndarray |
             f"numbers from 0 up, one for each x: [{count}]"
         )
     return label.astype(np.int32)
-
-
-def _fingerprint(splits: Mapping[str, ArrayExamples]) -> str:
-    """Tells sets of arrays apart."""
-    crc = 0
-    for split, examples in sorted(splits.items()):
-        for key, array in sorted(examples.arrays.items()):
-            crc = zlib.crc32(f"{split}/{key} {array.dtype}{array.shape}".encode(), crc)
-            crc = zlib.crc32(np.ascontiguousarray(array), crc)
-    return f"{crc:08x}"
