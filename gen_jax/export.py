@@ -204,7 +204,7 @@ def _card(
         + " |",
         f"| parameters | {', '.join(f'{name} {count:,}' for name, count in counts.items())} |",
         f"| stored with | {16 if half else 32} bits |",
-        f"| command | `{' '.join(['gen-jax train', f'--config={config.experiment}', *overrides])}` |",
+        f"| command | `gen-jax train --config={' '.join([config.experiment, *overrides])}` |",
         f"| commit | {trained.get('commit') or 'not recorded'} |",
         f"| hardware | {trained.get('hardware', 'not recorded')} |",
         "",

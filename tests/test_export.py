@@ -191,3 +191,12 @@ def test_figures_are_merged_by_what_they_measure(tmp_path):
         path.write_text(text)
         experiment.evaluate(own, tmp_path, ("active_units",))
         assert list(figures()) == ["active_units"]
+
+
+@pytest.mark.parametrize("path", sorted((cli.ROOT / "models").glob("*.safetensors")), ids=str)
+def test_the_models_that_come_with_the_project(path):
+    assert path.stat().st_size < 2_000_000 and path.with_suffix(".md").exists()
+    run = gen_jax.load(path)
+    pixels = np.asarray(run.show(run.sample(20, seed=1)))
+    # Digits are neither black nor white all over, nor all the same.
+    assert 10 < pixels.mean() < 128 and pixels.std() > 50
