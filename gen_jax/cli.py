@@ -25,6 +25,14 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The flags of a sub-command, and the `--config.` and `--options.KEY=VALUE` arguments."""
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     common.add_argument("--workdir", help="folder of the run")
+    common.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module of yours that brings families or metrics; docs/extending.md",
+    )
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import importlib
 import io
 import os
 import sys
@@ -63,6 +64,8 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
         "list": list_all,
     }[flags.command]
     try:
+        for name in flags.modules:
+            _import(name)
         if flags.command == "train":
             processes.connect(flags.coordinator, flags.num_processes, flags.process_id)
         if flags.command in ("train", "evaluate", "sample", "export"):
@@ -94,6 +97,16 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
             f"cannot read or write {where}: {reason}; make room or choose another --workdir "
             "(the last checkpoint stays)"
         )
+
+
+def _import(name: str) -> None:
+    """A module of the user's, in the folder that the command is given in or installed."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise UserError(f"--import={name}: {error}") from None
 
 
 def train(flags: argparse.Namespace, overrides: list[str]) -> None:

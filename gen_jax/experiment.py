@@ -69,6 +69,10 @@ class Experiment:
     load_dataset: Callable[[], Dataset]
     workdir: Path | None = None
 
+    def __repr__(self) -> str:
+        config = self.config
+        return f"<Experiment: {config.experiment or config.family} on {config.data.name}>"
+
     @functools.cached_property
     def dataset(self) -> Dataset:
         """The data, which are read when they are asked for."""

@@ -12,16 +12,21 @@ from PIL import Image
 
 from gen_jax import config as config_lib
 from gen_jax import evaluation, experiment, export, families, parallel, pictures
-from gen_jax.data.examples import ArrayExamples
+from gen_jax.data.examples import ArrayExamples, chosen_rows
 from gen_jax.data.examples import batch as make_batch
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
-from gen_jax.evaluation import Metric, Subject, likelihood
+from gen_jax.evaluation import Subject, likelihood
 from gen_jax.families.base import Autoencoder, Sampler
 from gen_jax.likelihoods import DiagonalGaussian
+from gen_jax.report import card
+from gen_jax.workdir import logs
 from gen_jax.workdir.claim import default_workdir, folder, read_config
 
 MAX_NAMES = 20  # of classes, in a message
+
+# Of a class-conditional model: the number or the name of a class, one for all or one for each.
+Labels = int | str | Sequence | np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -50,6 +55,60 @@ class Run:
         what = config.experiment or config.family
         return f"<Run of {what} on {config.data.name}, step {self.step:,}, in {self.workdir}>"
 
+    def _repr_html_(self) -> str:
+        config, counts = self.config, self.experiment.parameter_counts()
+        facts = {
+            "family": config.family,
+            "data": f"{config.data.name}, {self.spec.kind} {list(self.spec.shape)}",
+            "step": f"{self.step:,} of {config.steps:,}",
+            "parameters": ", ".join(f"{name} {count:,}" for name, count in counts.items()),
+            "in": str(self.workdir),
+        }
+        facts |= {name: f"{value:.5g}" for name, value in self._newest_figures().items()}
+        shows = self.spec.is_image and families.has(self.subject.family, Sampler)
+        picture = self.samples(16) if shows else None
+        return card.card(config.experiment or config.family, facts, picture)
+
+    def _newest_figures(self) -> dict[str, float]:
+        """Those of the last validation, of a run that is in a workdir."""
+        if self.experiment.workdir is None:
+            return {}
+        row = logs.last_validation(self.workdir)
+        return {n: v for n, v in row.items() if n != "step" and "/replica_" not in n}
+
+    @property
+    def config(self) -> ConfigDict:
+        """Of the run."""
+        return self.experiment.config
+
+    @property
+    def metrics(self) -> card.Rows:
+        """The log, a row for each log step and each validation; shown as a table.
+
+        Raises:
+          UserError: of a model that was read from a file, which has none.
+        """
+        if self.experiment.workdir is None:
+            raise UserError(f"{self.workdir} is a model without the log of its run")
+        return card.Rows(row for row in logs.read_metrics(self.workdir) if "alarms" not in row)
+
+    def data(self, split: str = "test", num: int | None = None) -> dict[str, np.ndarray]:
+        """Examples of a split in model units, with their fixed draw: x [N, *shape], label [N].
+
+        Args:
+          split: "train", "validation" or "test".
+          num: so many of them, chosen by a fixed seed; all if left out.
+
+        Raises:
+          UserError: for a split that there is not, or where the data are not.
+        """
+        self._check_split(split)
+        if num is not None:
+            _check_whole("num", num, 1)
+        rows = chosen_rows(self.experiment.dataset.splits[split], num or 0)
+        batch = self.experiment.dataset.batch(split, rows)
+        return {name: np.asarray(array) for name, array in batch.items()}
+
     @property
     def spec(self) -> DataSpec:
         return self.experiment.spec
@@ -57,7 +116,7 @@ class Run:
     def sample(
         self,
         num: int,
-        label: int | str | None = None,
+        label: Labels = None,
         seed: int = 0,
         temperature: float | None = None,
         **options: Any,
@@ -69,8 +128,8 @@ class Run:
 
         Args:
           num: how many.
-          label: of a class-conditional model, the number or the name of a class; without it its
-            classes take turns.
+          label: of a class-conditional model, the number or the name of a class, one for all or one
+            for each; without it its classes take turns.
           seed: of what is drawn. Sample number n is the same whatever `num` is.
           temperature: factor of the standard deviations of what is drawn.
           **options: other keys of the config's `sample` section.
@@ -87,7 +146,7 @@ class Run:
         if label is not None:
             if not classes:
                 raise UserError("this model is not class-conditional; leave out the label")
-            condition = {"label": np.full(num, self._class_number(label), np.int32)}
+            condition = {"label": self._labels(label, num, "sample")}
         return self.subject.sample(num, condition, seed, self._options(options))
 
     def _class_number(self, label: int | str) -> int:
@@ -119,13 +178,14 @@ class Run:
         return {name: type(known[name].default)(value) for name, value in given.items()}
 
     def log_prob(
-        self, x: np.ndarray, label: np.ndarray | None = None, num_samples: int | None = None
+        self, x: np.ndarray, label: Labels = None, num_samples: int | None = None
     ) -> np.ndarray:
         """log p(x) in nats, [N]: the model's own, or a lower bound from importance samples.
 
         Args:
           x: [N, *shape] in model units. For real data it is the log of a density.
-          label: [N], for a class-conditional model, whose log p(x|y) it is.
+          label: of a class-conditional model, whose log p(x|y) it is: one for all or one for each,
+            by number or by name.
           num_samples: importance samples; the config's number by default.
 
         Raises:
@@ -140,7 +200,7 @@ class Run:
         whole = ConfigDict({**settings, "num_examples": 0})
         return likelihood.log_prob(subject, self._examples(x, label), whole, num_samples).value
 
-    def encode(self, x: np.ndarray, label: np.ndarray | None = None) -> DiagonalGaussian:
+    def encode(self, x: np.ndarray, label: Labels = None) -> DiagonalGaussian:
         """q(z|x) of images in model units: mean and log variance, each [N, latent_dim].
 
         Raises:
@@ -150,7 +210,7 @@ class Run:
         batch = make_batch(self.spec.verbatim(), examples, np.arange(len(examples)))
         return DiagonalGaussian(*map(np.asarray, self.subject.encode(batch)))
 
-    def decode(self, z: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
+    def decode(self, z: np.ndarray, label: Labels = None) -> np.ndarray:
         """Latents [N, latent_dim] -> mean of p(x|z), [N, *shape] in model units.
 
         Raises:
@@ -163,17 +223,56 @@ class Run:
         condition: Batch = {} if label is None else {"label": self._labels(label, len(z), "z")}
         return np.asarray(self.subject.decode(z, condition))
 
-    def evaluate(self, *names: str, split: str = "test") -> dict[str, Metric]:
+    def reconstruct(self, x: np.ndarray, label: Labels = None) -> np.ndarray:
+        """What the decoder makes of the mean of q(z|x), [N, *shape] in model units.
+
+        Raises:
+          UserError: as `encode` does.
+        """
+        label = None if label is None else self._labels(label, len(x), "x")
+        return self.decode(self.encode(x, label).mean, label)
+
+    def interpolate(
+        self, first: np.ndarray, last: np.ndarray, steps: int = 10, label: Labels = None
+    ) -> np.ndarray:
+        """Decoded points of the straight line in latent space between two examples.
+
+        Args:
+          first: [*shape] in model units.
+          last: likewise.
+          steps: points of the line, the ends included.
+          label: of a class-conditional model, one for all.
+
+        Returns:
+          [steps, *shape] in model units.
+
+        Raises:
+          UserError: as `encode` does.
+        """
+        _check_whole("steps", steps, 2)
+        ends = np.stack([np.asarray(first), np.asarray(last)])
+        z = self.encode(ends, label).mean
+        part = np.linspace(0, 1, steps)[:, None]
+        return self.decode((1 - part) * z[:1] + part * z[1:], label)
+
+    def evaluate(self, *names: str, split: str = "test") -> card.Figures:
         """Metrics on a split of the run's data; the config's own by default.
 
         Raises:
           UserError: for a metric or a split that there is not, or what a metric lacks.
         """
+        self._check_split(split)
+        context = self.experiment.context(self.subject, split)
+        return card.Figures(evaluation.evaluate(context, names or context.settings.metrics))
+
+    def _check_split(self, split: str) -> None:
         splits = self.experiment.dataset.splits
         if split not in splits:
             raise UserError(f"no split {split!r}; valid are: {', '.join(splits)}")
-        context = self.experiment.context(self.subject, split)
-        return evaluation.evaluate(context, names or context.settings.metrics)
+
+    def samples(self, num: int = 64, columns: int | None = None, **options: Any) -> Image.Image:
+        """`show` of `sample(num, **options)`."""
+        return self.show(self.sample(num, **options), columns)
 
     def export(self, path: str | Path, half: bool = False) -> Path:
         """Writes the model to FILE.safetensors, and a card of it to FILE.md: see gen_jax/export.py.
@@ -209,7 +308,7 @@ class Run:
             _check_whole("columns", columns, 1)
         return Image.fromarray(pictures.tile(self.spec.to_uint8(x), columns))
 
-    def _examples(self, x: np.ndarray, label: np.ndarray | None) -> ArrayExamples:
+    def _examples(self, x: np.ndarray, label: Labels) -> ArrayExamples:
         """What a user gives, checked."""
         x, classes = np.asarray(x), self.subject.num_classes
         self._check_shape(x)
@@ -228,15 +327,21 @@ class Run:
                 f"x has shape {list(x.shape)}; this run's data are [{shape}], at least one of them"
             )
 
-    def _labels(self, label: np.ndarray, num: int, name: str) -> np.ndarray:
-        """Labels that a user gives with `num` arrays of that name, checked."""
-        label, classes = np.asarray(label, np.int32), self.subject.num_classes
+    def _labels(self, label: Labels, num: int, name: str) -> np.ndarray:
+        """Labels that a user gives with `num` arrays of that name, int32 [num], checked.
+
+        A model that is given none takes them as they are: a batch has labels all the same.
+        """
+        classes = self.subject.num_classes
+        if np.ndim(label) == 0:
+            label = [label] * num
+        if classes:
+            label = [self._class_number(own) for own in np.asarray(label).reshape(-1).tolist()]
+        label = np.asarray(label, np.int32)
         if label.shape != (num,):
             raise UserError(
                 f"label has shape {list(label.shape)}; give one of each {name}, [{num}]"
             )
-        if classes and not ((label >= 0) & (label < classes)).all():
-            raise UserError(f"there are labels beyond 0 to {classes - 1}")
         return label
 
 

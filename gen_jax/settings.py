@@ -123,15 +123,16 @@ def shrink(config: ConfigDict, section: Section) -> None:
 
 
 def _type_problem(value: Any, like: Any, setting: Setting) -> str:
+    least = min(setting.minimum, 0)
     if isinstance(like, bool):
         return "" if isinstance(value, bool) else "True or False"
     if isinstance(like, int):
-        good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_INT
-        return "" if good else f"an integer from 0 to {_MAX_INT}"
+        good = isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MAX_INT
+        return "" if good else f"an integer from {least:g} to {_MAX_INT}"
     if isinstance(like, float):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        good = number and math.isfinite(value) and 0 <= value <= _MAX_FLOAT
-        return "" if good else f"a number from 0 to {_MAX_FLOAT:g}"
+        good = number and math.isfinite(value) and least <= value <= _MAX_FLOAT
+        return "" if good else f"a number from {least:g} to {_MAX_FLOAT:g}"
     if isinstance(like, tuple):
         if not isinstance(value, tuple) or len(value) > _MAX_LENGTH:
             return f"a list of at most {_MAX_LENGTH}"

@@ -22,6 +22,13 @@ run = gen_jax.fit(
 """,
     "run.show()",
     "run",
+    'run.evaluate("elbo")',
+    "run.metrics",
+    "run.subject, run.experiment",
+    """
+x = run.data("test", num=4)["x"]
+run.show(run.interpolate(x[0], x[1]))
+""",
 )
 
 
@@ -30,7 +37,7 @@ def test_fit_and_show(tmp_path):
     start = f"import os; os.chdir({str(cli.ROOT)!r}); WORKDIR = {str(tmp_path / 'run')!r}"
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in (start, *CELLS)]
     NotebookClient(notebook, timeout=None).execute()
-    _, _, fit, show, card = (cell.outputs for cell in notebook.cells)
+    _, _, fit, show, card, figures, log, parts, line = (c.outputs for c in notebook.cells)
     shown = [o.data["text/html"] for o in fit if "text/html" in o.get("data", {})]
     bars = [html for html in shown if "<progress" in html]
     assert len(bars) == 1 and '<progress value="20" max="20"' in bars[0], fit
@@ -40,3 +47,11 @@ def test_fit_and_show(tmp_path):
     assert "step 20/20" not in said, "the bar says so already"
     assert any("image/png" in output.data for output in show)
     assert len(card[0].data["text/plain"]) < 200
+    shown = card[0].data["text/html"]
+    assert "<td" in shown and "vae " in shown and "validation/elbo" in shown
+    assert "data:image/png;base64," in shown
+    assert "lower bound" in figures[0].data["text/html"]
+    assert "<th" in log[0].data["text/html"] and "loss/vae" in log[0].data["text/html"]
+    # No weights, and no dump of a config.
+    assert len(parts[0].data["text/plain"]) < 300
+    assert "image/png" in line[0].data

@@ -159,7 +159,7 @@ def test_conditional_samples_by_label(tmp_path):
     for label, word in (
         (None, "give one of each x, 0 to 9"),
         (np.array([0, 1]), r"label has shape \[2\]"),
-        (np.array([0, 1, 10]), "beyond 0 to 9"),
+        (np.array([0, 1, 10]), "no label 10; valid are 0 to 9"),
     ):
         with pytest.raises(gen_jax.UserError, match=word):
             run.log_prob(x, label)

@@ -35,6 +35,10 @@ class Subject:
     extra: dict
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        return f"<Subject: {type(self.family).__name__} with {count:,} parameters>"
+
     @property
     def given(self) -> tuple[str, ...]:
         """Names of the arrays of a batch that the model is conditioned on."""

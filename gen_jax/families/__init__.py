@@ -44,7 +44,10 @@ def definition(name: str) -> FamilyDefinition:
     if name in _registered:
         return _registered[name]
     if name not in _own():
-        raise UserError(f"unknown family {name!r}; valid are: {', '.join(names())}")
+        raise UserError(
+            f"unknown family {name!r}; valid are: {', '.join(names())}, and those of a module of "
+            "yours that --import=MODULE names"
+        )
     return importlib.import_module(f"gen_jax.families.{name}").DEFINITION
 
 

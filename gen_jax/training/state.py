@@ -20,6 +20,13 @@ class State:
       extra: mutable collections of the family (batch statistics, codebooks).
     """
 
+    def __repr__(self) -> str:
+        counts = {
+            name: sum(leaf.size for leaf in jax.tree.leaves(tree))
+            for name, tree in self.params.items()
+        }
+        return f"<State: {', '.join(f'{name} {count:,}' for name, count in counts.items())}>"
+
     step: jax.Array
     params: dict[str, Any]
     opt_state: dict[str, Any]

@@ -1,5 +1,11 @@
-"""Arrays in memory (`gen_jax.fit(..., arrays={...})`) or in an .npz file (`arrays:FILE.npz`)."""
+"""Arrays in memory (`gen_jax.fit(..., arrays={...})`) or in a file (`arrays:FILE`).
 
+FILE.npz holds them by name; FILE.npy is x, and FILE.label.npy beside it the label, if it is there;
+FILE.csv is a table of vectors with a line of names, whose column `label`, if it has one, is that.
+"""
+
+import csv
+import dataclasses
 import re
 import zipfile
 import zlib
@@ -11,6 +17,7 @@ import numpy as np
 from gen_jax.data.examples import ArrayExamples, Source, fingerprint
 from gen_jax.errors import UserError
 
+_UNSOUND = (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error)
 _FORM = (
     "x [N, H, W] or [N, H, W, C] with integers from 0 to 255 for images, or [N, D] for vectors, "
     "and label [N] where there are labels; x_train and x_test, label_train and label_test where "
@@ -19,7 +26,7 @@ _FORM = (
 
 
 def read_file(path: str) -> Source:
-    """The arrays of an .npz file, under the names that `read` knows.
+    """The arrays of a file, as `read` knows them.
 
     Raises:
       UserError: if there is no such file, or it holds something else.
@@ -27,15 +34,62 @@ def read_file(path: str) -> Source:
     file = Path(path).expanduser()
     if not file.is_file():
         raise UserError(f"no file {file}; give --config.data.name=arrays:/path/to.npz")
+    if file.suffix == ".csv":
+        return _read_csv(file)
+    arrays = _load(file)
+    beside = file.with_suffix(".label.npy")
+    if file.suffix == ".npy" and beside.is_file():
+        arrays["label"] = _load(beside)["x"]
+    return read(arrays, str(file))
+
+
+def _load(file: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name, or the x of an .npy file."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        found = np.load(file, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return {"x": found}
+        with found:
+            return {name: found[name] for name in found.files}
+    except _UNSOUND as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(
-            f"{file} is no sound .npz file of numbers ({reason}); write it by numpy.savez"
+            f"{file} is no sound file of numbers ({reason}); write it by numpy.savez or numpy.save"
         ) from None
-    return read(arrays, str(file))
+
+
+def _read_csv(file: Path) -> Source:
+    """A table of vectors.
+
+    Raises:
+      UserError: for a line that is not as long as the first, or what is no number.
+    """
+    try:
+        with open(file, newline="", encoding="utf-8-sig") as text:
+            head, *lines = list(csv.reader(text))
+    except (ValueError, csv.Error):
+        raise UserError(
+            f"{file} is no table: it needs a line of names and lines of numbers"
+        ) from None
+    head = [name.strip() for name in head]
+    columns = [number for number, name in enumerate(head) if name != "label"]
+    x = np.empty((len(lines), len(columns)), np.float32)
+    for number, line in enumerate(lines):
+        try:
+            x[number] = [float(line[column]) for column in columns]
+            if len(line) != len(head):
+                raise ValueError
+        except (ValueError, IndexError):
+            raise UserError(
+                f"{file}, line {number + 2}: it must have {len(head)} values, numbers but for label"
+            ) from None
+    if "label" not in head:
+        return read({"x": x}, str(file))
+    words = [line[head.index("label")].strip() for line in lines]
+    whole = all(word.isdecimal() for word in words)
+    names = sorted({*words}, key=int if whole else str)
+    label = np.array([names.index(word) for word in words], np.int32)
+    return dataclasses.replace(read({"x": x, "label": label}, str(file)), class_names=tuple(names))
 
 
 def read(arrays: Mapping[str, np.ndarray] | None, name: str = "arrays") -> Source:

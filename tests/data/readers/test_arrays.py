@@ -93,15 +93,60 @@ def test_what_is_no_such_file_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no file .*gone\.npz; give --config\.data\.name=arrays:"):
         arrays.read_file(str(tmp_path / "gone.npz"))
     (tmp_path / "text.npz").write_text("not at all")
-    with pytest.raises(UserError, match=r"text\.npz is no sound \.npz file"):
+    with pytest.raises(UserError, match=r"text\.npz is no sound file"):
         arrays.read_file(str(tmp_path / "text.npz"))
     np.savez(tmp_path / "objects.npz", x=np.array([{}, []], dtype=object))
-    with pytest.raises(UserError, match=r"no sound \.npz file of numbers"):
+    with pytest.raises(UserError, match=r"no sound file of numbers"):
         arrays.read_file(str(tmp_path / "objects.npz"))
     whole = tmp_path / "cut.npz"
     np.savez(whole, x=IMAGES)
     whole.write_bytes(whole.read_bytes()[:500])
-    with pytest.raises(UserError, match=r"no sound \.npz file of numbers"):
+    with pytest.raises(UserError, match=r"no sound file of numbers"):
         arrays.read_file(str(whole))
     with pytest.raises(UserError, match=r"preprocess 'dynamic_binarization' does not suit arrays"):
         sources.load(section("arrays"), {"x": np.ones((9, 3)) / 3})
+
+
+def test_a_file_of_one_array_with_its_labels_beside_it(tmp_path):
+    x, label = np.arange(400, dtype=np.uint8).reshape(100, 2, 2), np.arange(100) % 3
+    np.save(tmp_path / "own.npy", x)
+    assert "label" not in arrays.read_file(str(tmp_path / "own.npy")).splits["train"].arrays
+    np.save(tmp_path / "own.label.npy", label)
+    found = arrays.read_file(str(tmp_path / "own.npy"))
+    np.testing.assert_array_equal(found.splits["train"].arrays["x"][..., 0], x)
+    np.testing.assert_array_equal(found.splits["train"].arrays["label"], label)
+    assert found.levels == 256 and found.class_names == ("0", "1", "2")
+    (tmp_path / "own.label.npy").write_bytes(b"no")
+    with pytest.raises(UserError, match=r"own\.label\.npy is no sound file"):
+        arrays.read_file(str(tmp_path / "own.npy"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"), [(["b", "a", "b"], ("a", "b")), (["10", "9", "10"], ("9", "10"))]
+)
+def test_a_table_of_vectors(tmp_path, labels, names):
+    path = tmp_path / "own.csv"
+    lines = [f"{i}.5,{word},{-i}" for i, word in enumerate(labels)]
+    path.write_text("\n".join(["x, label, y", *lines]))
+    found = arrays.read_file(str(path))
+    x = found.splits["train"].arrays["x"]
+    np.testing.assert_array_equal(x, [[0.5, 0], [1.5, -1], [2.5, -2]])
+    assert found.class_names == names and x.dtype == np.float32
+    np.testing.assert_array_equal(found.splits["train"].arrays["label"], [1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("x,y\n1,2\n3", "line 3: it must have 2 values"),
+        ("x,y\n1,red", "line 2: it must have 2 values, numbers but for label"),
+        ("x,y\n1,2,3", "line 2"),
+        ("", "is no table"),
+        ("x,y\n1,nan", "not finite"),
+    ],
+)
+def test_what_is_no_table_is_refused_with_its_line(tmp_path, text, told):
+    path = tmp_path / "own.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=told):
+        arrays.read_file(str(path))
