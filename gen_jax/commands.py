@@ -75,7 +75,7 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
         if quickstart and parallel.is_main():
             # The tour: what a newcomer would type next.
             evaluate(_flags(workdir=flags.workdir), [])
-            report(flags, [])
+            report(_flags(workdir=flags.workdir), [])
         return 0
     except UserError as error:
         return _fail(error.message, *error.details)
@@ -221,9 +221,15 @@ def _sample_options(workdir: Path, arguments: list[str]) -> dict[str, Any]:
 
 def report(flags: argparse.Namespace, overrides: list[str]) -> None:
     from gen_jax.report import html
+    from gen_jax.workdir.claim import folder as folder_of
 
     _refuse(overrides)
-    print(f"wrote {html.write_report(_require_workdir(flags))}")
+    workdirs = [folder_of(part) for part in _listed(str(_require_workdir(flags)))]
+    if len(workdirs) == 1 and not flags.out:
+        print(f"wrote {html.write_report(workdirs[0])}")
+        return
+    out = folder_of(flags.out or "comparison.html")
+    print(f"wrote {html.write_comparison(workdirs, out)}")
 
 
 def reproduce(flags: argparse.Namespace, overrides: list[str]) -> None:
@@ -276,7 +282,7 @@ def list_all(flags: argparse.Namespace, overrides: list[str]) -> None:
 def _flags(**given: Any) -> argparse.Namespace:
     """Flags of `train` and `evaluate`, with the defaults of those that are not given."""
     defaults = {"metrics": None, "replica": None, "record": None, "data_changed": False}
-    defaults |= {"step": None, "dry_run": False, "profile": 0}
+    defaults |= {"step": None, "dry_run": False, "profile": 0, "out": None}
     return argparse.Namespace(**{**defaults, **given})
 
 

@@ -62,7 +62,7 @@ def test_a_picture_that_fails_is_a_warning(tmp_path, monkeypatch, capsys):
         raise IndexError("out of pictures")
 
     monkeypatch.setattr(experiment.gallery, "sample_picture", fail)
-    kinds = [experiment.gallery.Picture("map", "A map.", (), fail), *experiment.gallery.PICTURES]
+    kinds = [experiment.gallery.Picture("map", str, (), fail), *experiment.gallery.PICTURES]
     monkeypatch.setattr(experiment.gallery, "PICTURES", kinds)
     assert experiment.train(config(steps=10), tmp_path)
     told = " ".join(capsys.readouterr().out.split())

@@ -14,7 +14,7 @@ from gen_jax.data.examples import chosen_rows
 from gen_jax.data.spec import Batch
 from gen_jax.errors import as_line
 from gen_jax.evaluation.context import Context, once
-from gen_jax.families.base import Autoencoder, Sampler
+from gen_jax.families.base import Autoencoder, ImportanceWeighted, Sampler
 from gen_jax.report import charts
 from gen_jax.workdir.claim import samples_folder
 
@@ -30,13 +30,13 @@ class Picture:
 
     Attributes:
       name: of its file.
-      caption: what a reader sees in it.
+      caption: of a context, what a reader sees in it.
       needs: abilities of the models that it is of.
       draw: of a context, a picture uint8 [H, W, 3]; None where the data have none.
     """
 
     name: str
-    caption: str
+    caption: Callable[[Context], str]
     needs: tuple[type, ...]
     draw: Callable[[Context], np.ndarray | None]
 
@@ -109,24 +109,39 @@ def latent_map(context: Context, size: int = 20) -> np.ndarray | None:
     return pictures.tile(subject.spec.to_uint8(decoded), columns=size, gap=0)
 
 
+def _of_samples(context: Context) -> str:
+    means = families.has(context.subject.family, ImportanceWeighted)
+    what = "Samples from the model" + (": means of p(x|z)" if means else "")
+    classes = 0 < context.subject.num_classes <= 16 and context.subject.spec.is_image
+    return what + (", a column a class." if classes else ".")
+
+
 # In the order in which a report shows them.
 PICTURES = (
-    Picture("samples", "Samples from the model.", (Sampler,), samples),
+    Picture("samples", _of_samples, (Sampler,), samples),
     Picture(
         "reconstructions",
-        "Held-out examples, with their reconstructions below.",
+        lambda context: (
+            f"Examples of the {context.split} split, with the means of p(x|z) below, z the mean "
+            "of q(z|x)."
+        ),
         (Autoencoder,),
         reconstructions,
     ),
     Picture(
         "interpolation",
-        "Straight lines in latent space between two held-out examples (at the ends).",
+        lambda context: (
+            f"Straight lines in latent space between two examples of the {context.split} split, "
+            "which are at the ends."
+        ),
         (Autoencoder,),
         interpolation,
     ),
     Picture(
         "latent_map",
-        "Decoded points of the latent plane, at equal steps of N(0, I)'s probability.",
+        lambda context: (
+            "Decoded points of the latent plane, at equal steps of N(0, I)'s probability."
+        ),
         (Autoencoder,),
         latent_map,
     ),
@@ -154,6 +169,6 @@ def write(context: Context, workdir: Path, tell: Callable[[str], None] = print) 
             continue
         if picture is not None:
             written.append(pictures.save_png(folder / f"{kind.name}.png", picture))
-            index.append({"name": kind.name, "caption": kind.caption})
+            index.append({"name": kind.name, "caption": kind.caption(context)})
     files.write_whole(folder / INDEX, json.dumps(index, indent=2))
     return written

@@ -1,11 +1,9 @@
-"""Charts by matplotlib: curves of a run, points in the plane, runs against one another."""
+"""Charts by matplotlib: points in the plane, runs against one another."""
 
 import io
 
 import numpy as np
 from PIL import Image
-
-_MAX_PANELS = 60
 
 
 def scatter(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -20,44 +18,6 @@ def scatter(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
     axes.set_aspect("equal")
     axes.legend(loc="upper right", frameon=False)
     return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
-
-
-def curves(rows: list[dict]) -> bytes:
-    """Training curves as a PNG: a panel for each metric, validation beside training.
-
-    Replicas ("NAME/replica_0") are thin lines and their mean is a thick one.
-    """
-    names = {name for row in rows for name, value in row.items() if not isinstance(value, list)}
-    names -= {"step"}
-    means = sorted(name for name in names if "/replica_" not in name)
-    panels = [name for name in means if not name.startswith("validation/")]
-    own = [n for n in means if n.startswith("validation/") and n.split("/", 1)[1] not in panels]
-    panels = (panels + own)[:_MAX_PANELS]
-    columns = min(3, max(1, len(panels)))
-    lines = -(-len(panels) // columns)
-    figure, axes = _figure(4.2 * columns, 2.8 * lines, lines, columns)
-    flat = np.atleast_1d(axes).reshape(-1)
-    for axis, name in zip(flat, panels, strict=False):
-        for part, color in ((name, "#1f6feb"), (f"validation/{name}", "#d1242f")):
-            for series in sorted(n for n in names if n.startswith(f"{part}/replica_")):
-                axis.plot(*_series(rows, series), color=color, linewidth=0.6, alpha=0.4)
-            if part in names:
-                x, y = _series(rows, part)
-                marker = "o" if len(x) < 15 else None
-                held_out = part.startswith("validation/")
-                label, color = ("validation", "#d1242f") if held_out else ("training", color)
-                axis.plot(x, y, color=color, linewidth=1.6, marker=marker, ms=3, label=label)
-        axis.set_title(name, fontsize=10, loc="left")
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=8)
-        low, high = _limits(rows, [name, f"validation/{name}"])
-        axis.set_ylim(low, high)
-        if f"validation/{name}" in names:
-            axis.legend(fontsize=8, frameon=False)
-    for axis in flat[len(panels) :]:
-        axis.axis("off")
-    return _png(figure)
 
 
 def rate_distortion(runs: dict[str, dict[str, np.ndarray]], title: str) -> np.ndarray:
@@ -172,19 +132,6 @@ def _scale(column: list) -> tuple[np.ndarray, list[tuple[float, str]]]:
     marks = np.unique(x) if len(np.unique(x)) <= 6 else np.linspace(low, high, 5)
     labels = [f"{np.exp(m) if log else m:.3g}" for m in marks]
     return spread(x), list(zip(np.atleast_1d(spread(marks)), labels, strict=True))
-
-
-def _series(rows: list[dict], name: str) -> tuple[list[float], list[float]]:
-    found = [(row["step"], row[name]) for row in rows if name in row]
-    return [step for step, _ in found], [value for _, value in found]
-
-
-def _limits(rows: list[dict], names: list[str]) -> tuple[float, float]:
-    """Leaves out the first row's heights, which would flatten all that comes after."""
-    values = np.array([row[n] for row in rows for n in names if n in row])
-    low, high = np.percentile(values, [1, 97]) if len(values) > 10 else (values.min(), values.max())
-    margin = 0.08 * (high - low) or max(abs(high) * 0.05, 1e-6)
-    return low - margin, high + margin
 
 
 def _figure(width: float, height: float, rows: int = 1, columns: int = 1):

@@ -1,50 +1,27 @@
-"""report.html of a run: one file that needs nothing else."""
+"""report.html of a run, or of several beside one another: one file that needs nothing else."""
 
-import base64
-import html
+import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
 
 from gen_jax import config as config_lib
 from gen_jax import files
 from gen_jax.errors import UserError
 from gen_jax.families.alarms import Alarm
-from gen_jax.report import charts
+from gen_jax.report import curves, page
+from gen_jax.report.page import Section, cell
+from gen_jax.training import replicas
+from gen_jax.workdir import provenance
 from gen_jax.workdir.claim import read_config
 from gen_jax.workdir.console import figure
 from gen_jax.workdir.logs import read_metrics
 
-_STYLE = """
-:root { --ink: #1f2328; --soft: #59636e; --line: #d1d9e0; --back: #f6f8fa; --blue: #0969da; }
-* { box-sizing: border-box; }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 1000px;
-  margin: 0 auto; padding: 24px 20px 60px; }
-h1 { font-size: 26px; margin: 0 0 4px; overflow-wrap: anywhere; }
-h2 { font-size: 18px; margin: 36px 0 12px; padding-bottom: 6px;
-  border-bottom: 1px solid var(--line); }
-.lead, figcaption, .spec, .none { color: var(--soft); }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--line);
-  vertical-align: top; }
-th { font-weight: 600; font-size: 13px; color: var(--soft); }
-td.number { font-variant-numeric: tabular-nums; white-space: nowrap; font-weight: 600; }
-.spec { font-size: 12px; overflow-wrap: anywhere; }
-figure { margin: 0; }
-figcaption { font-size: 13px; margin-top: 6px; }
-img { max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: 4px; }
-.plain img { border: 0; }
-.gallery { display: grid; gap: 24px; align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); }
-.timeline { display: grid; gap: 12px;
-  grid-template-columns: repeat(auto-fill, minmax(100px, 1fr)); }
-pre { background: var(--back); padding: 12px 14px; border-radius: 6px; overflow-x: auto;
-  font-size: 13px; margin: 0; }
-.config { columns: 2 320px; font: 13px/1.7 ui-monospace, monospace; }
-.config div { break-inside: avoid; overflow-wrap: anywhere; }
-.config span { color: var(--soft); }
-"""
+_DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
 
 def write_report(workdir: Path) -> Path:
@@ -53,88 +30,136 @@ def write_report(workdir: Path) -> Path:
     Raises:
       UserError: if there is no run.
     """
-    config = read_config(workdir)
-    rows = read_metrics(workdir)
+    config, rows = read_config(workdir), read_metrics(workdir)
     step = max((row["step"] for row in rows), default=0)
-    name = config.experiment or config.family
-    sections = [
-        ("Warnings", _warnings(rows)),
-        ("Evaluation", _evaluation(workdir)),
-        ("Pictures", _pictures(workdir)),
-        ("Training", _training(rows)),
-        ("Samples over training", _timeline(workdir)),
-        ("Commands", _commands(config, workdir)),
-        ("Config", _config(config)),
-    ]
-    replicas = f", {config.num_replicas} replicas" if config.num_replicas > 1 else ""
+    several = f", {config.num_replicas} replicas" if config.num_replicas > 1 else ""
     lead = (
         f"{config.family} on {config.data.name}, step {step:,} of {config.steps:,}, "
-        f"batch {config.batch_size:,}, seed {config.seed}{replicas}"
+        f"batch {config.batch_size:,}, seed {config.seed}{several}"
     )
-    return write_page(workdir, name, lead, sections)
+    sections = [
+        _warnings(rows),
+        _evaluation(workdir, config),
+        _pictures(workdir, config),
+        _training({"": rows}),
+        _timeline(workdir),
+        _provenance(workdir),
+        _commands(config, workdir),
+        {"title": "Config", "config": list(config_lib.flatten(config).items())},
+    ]
+    name = config.experiment or config.family
+    return page.write(workdir / "report.html", name, lead, sections)
 
 
-def write_page(folder: Path, title: str, lead: str, sections: Sequence[tuple[str, str]]) -> Path:
-    """Writes `report.html`: sections of a title and HTML each; those without any are left out."""
-    body = "".join(f"<h2>{title}</h2>{content}" for title, content in sections if content)
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(title)}</title><style>{_STYLE}</style></head><body>"
-        f'<h1>{text(title)}</h1><p class="lead">{text(lead)}</p>{body}</body></html>\n'
-    )
-    return files.write_whole(folder / "report.html", page)
+def write_comparison(workdirs: Sequence[Path], out: Path) -> Path:
+    """Writes a page of several runs: their figures, curves, pictures, and what they differ in.
+
+    Raises:
+      UserError: if one of them is no run.
+    """
+    configs = {workdir: read_config(workdir) for workdir in workdirs}
+    names = _names(workdirs)
+    logs = {names[workdir]: read_metrics(workdir) for workdir in workdirs}
+    sections = [
+        _difference(configs, names),
+        _figures_beside(configs, names),
+        _pictures_beside(configs, names),
+        _training(logs),
+    ]
+    links = [cell(names[w], link=os.path.relpath(w / "report.html", out.parent)) for w in workdirs]
+    own = [[link, cell(configs[w].experiment)] for link, w in zip(links, workdirs, strict=True)]
+    table = {"head": ["run", "experiment"], "rows": own}
+    sections.insert(0, {"title": "Runs", "table": table})
+    title = f"{len(workdirs)} runs"
+    return page.write(out, title, ", ".join(names.values()), sections)
 
 
-def _warnings(rows: list[dict]) -> str:
+def _names(workdirs: Sequence[Path]) -> dict[Path, str]:
+    """The last parts of their paths, as many as tell them apart."""
+    for count in range(1, 9):
+        names = {w: "/".join(w.absolute().parts[-count:]) for w in workdirs}
+        if len({*names.values()}) == len(workdirs):
+            break
+    return names
+
+
+def _warnings(rows: list[dict]) -> Section:
     """Each kind of alarm once, as it was last seen."""
     newest: dict[tuple, tuple[int, Alarm]] = {}
     for row in rows:
         newest |= {(a.kind, a.replicas): (row["step"], a) for a in row.get("alarms", ())}
-    lines = [f"<li>step {step:,}: {text(alarm)}</li>" for step, alarm in newest.values()]
-    return f"<ul>{''.join(lines)}</ul>" if lines else ""
+    lines = [f"step {step:,}: {alarm}" for step, alarm in newest.values()]
+    return {"title": "Warnings", "lines": lines}
 
 
-def _evaluation(workdir: Path) -> str:
+def _evaluation(workdir: Path, config: ConfigDict) -> Section:
+    section = {"title": "Evaluation"}
+    evaluation = _read_evaluation(workdir)
+    if evaluation is None:
+        return section | {
+            "none": f"not evaluated yet: python launch.py evaluate --workdir={workdir}"
+        }
+    try:
+        rows = []
+        for name, metric in evaluation["metrics"].items():
+            number = f"{metric['n']:,}"
+            if metric.get("each"):
+                number = f"{number} each, {_seeds(config)}"
+            cells = (metric["unit"], metric["kind"].replace("_", " "), number)
+            rows.append(
+                [
+                    cell(name, spec=str(metric["spec"])),
+                    cell(figure(metric), number=True),
+                    *map(cell, cells),
+                ]
+            )
+        head = ["metric", "value ± s.e.", "unit", "kind", "examples"]
+        where = f"{evaluation['dataset']}, {evaluation['split']} split, step {evaluation['step']:,}"
+        lines = [str(Alarm.from_json(alarm)) for alarm in evaluation.get("alarms", ())]
+    except _DAMAGED:
+        raise _damaged(workdir) from None
+    return section | {"note": where, "table": {"head": head, "rows": rows}, "lines": lines}
+
+
+def _read_evaluation(workdir: Path) -> dict | None:
     path = workdir / "evaluation.json"
     if not path.exists():
-        return _none(f"not evaluated yet: python launch.py evaluate --workdir={workdir}")
+        return None
     try:
-        return _evaluation_table(files.read_json(path))
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
-        raise UserError(f"{path} is damaged; run launch.py evaluate again") from None
+        found = files.read_json(path)
+        return found if isinstance(found["metrics"], dict) else {}
+    except _DAMAGED:
+        raise _damaged(workdir) from None
 
 
-def _evaluation_table(evaluation: dict) -> str:
-    lines = []
-    for name, metric in evaluation["metrics"].items():
-        cells = (metric["unit"], metric["kind"].replace("_", " "), f"{metric['n']:,}")
-        lines.append(
-            f'<tr><td>{text(name)}<div class="spec">{text(metric["spec"])}</div></td>'
-            f'<td class="number">{text(figure(metric))}</td>'
-            + "".join(f"<td>{text(cell)}</td>" for cell in cells)
-            + "</tr>"
-        )
-    head = "<tr><th>metric</th><th>value ± s.e.</th><th>unit</th><th>kind</th><th>n</th></tr>"
-    where = f"{evaluation['dataset']}, {evaluation['split']} split, step {evaluation['step']:,}"
-    table = f'<p class="lead">{text(where)}</p><table>{head}{"".join(lines)}</table>'
-    found = map(Alarm.from_json, evaluation.get("alarms", ()))
-    alarms = "".join(f"<li>{text(alarm)}</li>" for alarm in found)
-    return f"{table}<ul>{alarms}</ul>" if alarms else table
+def _damaged(workdir: Path) -> UserError:
+    path = workdir / "evaluation.json"
+    return UserError(f"{path} is damaged; run launch.py evaluate again")
 
 
-def _pictures(workdir: Path) -> str:
-    figures = []
+def _seeds(config: ConfigDict) -> str:
+    """Of the runs whose mean a figure is."""
+    seeds = replicas.values(config)["seed"].tolist()
+    return f"mean of seeds {', '.join(map(str, seeds))}"
+
+
+def _pictures(workdir: Path, config: ConfigDict) -> Section:
+    section = {"title": "Pictures"}
+    found = _found_pictures(workdir, config)
+    if not found:
+        return section | {"none": "no pictures yet: they are made at the end of training"}
+    return section | {"pictures": [{"layout": "gallery", "pictures": list(found.values())}]}
+
+
+def _found_pictures(workdir: Path, config: ConfigDict) -> dict[str, Any]:
+    """Those of a run, by name."""
+    of_which = " Replica 0." if config.num_replicas > 1 else ""
+    found = {}
     for name, caption in _captions(workdir / "samples").items():
         path = workdir / "samples" / f"{name}.png"
         if _is_picture(path):
-            figures.append(
-                f"<figure>{image(path.read_bytes(), name)}"
-                f"<figcaption>{text(caption)}</figcaption></figure>"
-            )
-    if not figures:
-        return _none("no pictures yet: they are made at the end of training")
-    return f'<div class="gallery">{"".join(figures)}</div>'
+            found[name] = page.picture(path.read_bytes(), name, caption + of_which)
+    return found
 
 
 def _captions(folder: Path) -> dict[str, str]:
@@ -148,28 +173,48 @@ def _captions(folder: Path) -> dict[str, str]:
         return {name: name.replace("_", " ").capitalize() + "." for name in known}
 
 
-def _training(rows: list[dict]) -> str:
-    if not rows:
-        return _none("no training step has been logged yet")
-    return f'<div class="plain">{image(charts.curves(rows), "training curves")}</div>'
+def _training(logs: Mapping[str, list[dict]]) -> Section:
+    section = {"title": "Training"}
+    groups = curves.groups(logs)
+    if not groups:
+        return section | {"none": "no training step has been logged yet"}
+    return section | {"curves": groups}
 
 
-def _timeline(workdir: Path) -> str:
+def _timeline(workdir: Path) -> Section:
+    section = {"title": "Samples over training"}
     found = (workdir / "samples").glob("step_*.png")
     paths = sorted(p for p in found if re.fullmatch(r"step_\d{8,10}", p.stem) and _is_picture(p))
     if len(paths) < 2:
-        return ""
+        return section
     count = min(8, len(paths))
     chosen = [paths[round(i * (len(paths) - 1) / (count - 1))] for i in range(count)]
-    figures = [
-        f"<figure>{image(p.read_bytes(), p.stem)}"
-        f"<figcaption>step {int(p.stem.removeprefix('step_')):,}</figcaption></figure>"
+    shown = [
+        page.picture(p.read_bytes(), p.stem, f"step {int(p.stem.removeprefix('step_')):,}")
         for p in chosen
     ]
-    return f'<div class="timeline">{"".join(figures)}</div>'
+    return section | {"pictures": [{"layout": "timeline", "pictures": shown}]}
 
 
-def _commands(config, workdir: Path) -> str:
+def _provenance(workdir: Path) -> Section:
+    rows = []
+    for row in provenance.read(workdir)[-20:]:
+        versions = row.get("versions")
+        shown = (
+            row.get("time", ""),
+            row.get("command", ""),
+            row.get("commit", "") or "no repository",
+            row.get("hardware", ""),
+        )
+        packages = versions.items() if isinstance(versions, dict) else ()
+        more = ", ".join(f"{name} {version}" for name, version in packages)
+        first, command, *rest = (str(value)[:1_000] for value in shown)
+        rows.append([cell(first), cell(command, spec=more), *map(cell, rest)])
+    head = ["when (UTC)", "command, and versions", "commit", "hardware"]
+    return {"title": "Provenance", "table": {"head": head, "rows": rows} if rows else None}
+
+
+def _commands(config: ConfigDict, workdir: Path) -> Section:
     at, experiment = shlex.quote(f"--workdir={workdir}"), f"--config={config.experiment}"
     lines = [
         f"python launch.py train {shlex.quote(experiment)} {at}",
@@ -177,17 +222,60 @@ def _commands(config, workdir: Path) -> str:
         f"python launch.py sample {at} --num=64",
     ]
     lines[0] = " \\\n    ".join([lines[0], *map(shlex.quote, config.overrides)])
-    return f"<pre>{text(chr(10).join(lines))}</pre>"
+    return {"title": "Commands", "pre": "\n".join(lines)}
 
 
-def _config(config) -> str:
-    flat = config_lib.flatten(config)
-    lines = [f"<div><span>{text(k)}</span> {text(v)}</div>" for k, v in flat.items()]
-    return f'<div class="config">{"".join(lines)}</div>'
+def _difference(configs: Mapping[Path, ConfigDict], names: Mapping[Path, str]) -> Section:
+    """The keys in which runs differ."""
+    flat = {workdir: config_lib.flatten(config) for workdir, config in configs.items()}
+    rows = []
+    for key in dict.fromkeys(key for each in flat.values() for key in each):
+        values = [str(each.get(key, "not there")) for each in flat.values()]
+        if len({*values}) > 1 and key not in ("overrides", "experiment"):
+            rows.append([cell(key), *map(cell, values)])
+    table = {"head": ["key", *names.values()], "rows": rows}
+    none = "" if rows else "their configs are the same"
+    return {"title": "What they differ in", "table": table if rows else None, "none": none}
 
 
-def image(png: bytes, name: str) -> str:
-    return f'<img alt="{text(name)}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+def _figures_beside(configs: Mapping[Path, ConfigDict], names: Mapping[Path, str]) -> Section:
+    """Figures with error bars, a column a run."""
+    found = {workdir: (_read_evaluation(workdir) or {}).get("metrics", {}) for workdir in configs}
+    rows = []
+    for name in dict.fromkeys(name for each in found.values() for name in each):
+        cells, specs, units = [], set(), set()
+        for workdir, each in found.items():
+            if name not in each:
+                cells.append(cell("not measured"))
+                continue
+            try:
+                metric = each[name]
+                shown = figure(metric)
+                units.add(str(metric["unit"]))
+                specs.add(str(metric["spec"]))
+            except _DAMAGED:
+                raise _damaged(workdir) from None
+            seeds = _seeds(configs[workdir]) if metric.get("each") else ""
+            cells.append(cell(shown, number=True, spec=seeds))
+        spec = specs.pop() if len(specs) == 1 else "they are not measured alike: see each report"
+        rows.append([cell(name, spec=spec), cell(", ".join(sorted(units))), *cells])
+    table = {"head": ["metric", "unit", *names.values()], "rows": rows}
+    none = "" if rows else "none of them has been evaluated"
+    return {"title": "Evaluation", "table": table if rows else None, "none": none}
+
+
+def _pictures_beside(configs: Mapping[Path, ConfigDict], names: Mapping[Path, str]) -> Section:
+    """Each kind of picture, a column a run."""
+    found = {workdir: _found_pictures(workdir, config) for workdir, config in configs.items()}
+    groups = []
+    for kind in dict.fromkeys(name for each in found.values() for name in each):
+        shown = [
+            {**each[kind], "caption": f"{names[workdir]}: {each[kind]['caption']}"}
+            for workdir, each in found.items()
+            if kind in each
+        ]
+        groups.append({"title": kind.replace("_", " "), "layout": "beside", "pictures": shown})
+    return {"title": "Pictures", "pictures": groups}
 
 
 def _is_picture(path: Path) -> bool:
@@ -196,11 +284,3 @@ def _is_picture(path: Path) -> bool:
         return False
     with open(path, "rb") as file:
         return file.read(8) == b"\x89PNG\r\n\x1a\n"
-
-
-def _none(line: str) -> str:
-    return f'<p class="none">{text(line)}</p>'
-
-
-def text(value) -> str:
-    return html.escape(str(value))

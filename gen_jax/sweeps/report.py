@@ -5,14 +5,20 @@ import io
 from pathlib import Path
 
 from gen_jax import files
-from gen_jax.report import charts, html
+from gen_jax.report import charts, curves, html, page
 from gen_jax.sweeps.spec import Sweep
 from gen_jax.sweeps.study import Trial
 from gen_jax.workdir import console
+from gen_jax.workdir.logs import read_metrics
+
+_MAX_CURVES = 24
 
 
 def write(folder: Path, title: str, sweep: Sweep, trials: list[Trial]) -> Path:
-    """Prints the table and writes the files; returns report.html."""
+    """Prints the table and writes the files; returns report.html.
+
+    The page links the reports of the runs, and shows the curves of all and the samples of the best.
+    """
     keys = list(dict.fromkeys(key for trial in trials for key in trial.overrides))
     header = ["rank", *keys, sweep.metric, "step", "status", "error", "run"]
     rows = [
@@ -41,24 +47,42 @@ def write(folder: Path, title: str, sweep: Sweep, trials: list[Trial]) -> Path:
     measured = [trial for trial in trials if trial.value is not None]
     values = [trial.value for trial in measured]
     points = {key: [trial.overrides.get(key) for trial in measured] for key in keys}
-    sections = [("Runs", _table(header, shown))]
+    table = [
+        [*map(page.cell, row[:-1]), page.cell(row[-1], link=f"{row[-1]}/report.html")]
+        for row in shown
+    ]
+    sections = [{"title": "Runs", "table": {"head": header, "rows": table}}]
     if measured:
         drawn = {
             "All at once": charts.parallel_coordinates(points, values, sweep.metric),
             "Each alone": charts.against(points, values, sweep.metric),
         }
         for name, png in drawn.items():
-            sections.append((name, f'<div class="plain">{html.image(png, name)}</div>'))
-    return html.write_page(folder, title, lead, sections)
+            group = {"layout": "one", "pictures": [page.picture(png, name, "", plain=True)]}
+            sections.append({"title": name, "pictures": [group]})
+    for trial in trials:
+        if (folder / "runs" / trial.name / "config.json").exists():
+            html.write_report(folder / "runs" / trial.name)
+    sections += [_best(folder, trials), _curves(folder, trials[:_MAX_CURVES])]
+    return page.write(folder / "report.html", title, lead, sections)
+
+
+def _best(folder: Path, trials: list[Trial]) -> page.Section:
+    """The samples of the first run that has a picture of them."""
+    for trial in trials:
+        path = folder / "runs" / trial.name / "samples" / "samples.png"
+        if path.is_file():
+            shown = page.picture(path.read_bytes(), "samples", trial.name)
+            group = {"layout": "gallery", "pictures": [shown]}
+            return {"title": "Samples of the best run", "pictures": [group]}
+    return {"title": "Samples of the best run"}
+
+
+def _curves(folder: Path, trials: list[Trial]) -> page.Section:
+    rows = {trial.name: read_metrics(folder / "runs" / trial.name) for trial in trials}
+    note = f"The best {_MAX_CURVES} runs." if len(trials) == _MAX_CURVES else ""
+    return {"title": "Curves", "note": note, "curves": curves.groups(rows)}
 
 
 def _shown(cell) -> str:
     return f"{cell:.5g}" if isinstance(cell, float) else str(cell)
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    head = "".join(f"<th>{html.text(name)}</th>" for name in header)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{html.text(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
-    return f"<table><tr>{head}</tr>{body}</table>"

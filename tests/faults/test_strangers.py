@@ -42,6 +42,7 @@ _FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 # What may be imported by a name in a variable, and from where that name comes.
 _IMPORTS_BY_NAME = {
     "gen_jax/config.py": "exec_module",  # the file of --config, which the user names
+    "gen_jax/commands.py": "import_module",  # the module of --import, which the user names
     "gen_jax/families/__init__.py": "import_module",  # a folder of its own
     "gen_jax/evaluation/__init__.py": "import_module",  # a module of its own
     "benchmarks/work.py": "import_module",  # one of its own, which the user names
@@ -129,7 +130,10 @@ def test_the_report_escapes_all_that_it_shows(stranger):
     (stranger / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     os.rename(stranger / "samples" / "step_00000020.png", stranger / "samples" / "step_<b>.png")
     text = html.write_report(stranger).read_text()
-    assert "<script" not in text and "alert(1)</script>" not in text and "<b>" not in text
+    # Its own scripts come last, and hold nothing of the run's.
+    body, marker, scripts = text.partition('<script type="application/octet-stream" id="plotly">')
+    assert marker and EVIL not in scripts
+    assert "<script" not in body and "alert(1)</script>" not in text and "<b>" not in body
     assert text.count(html_lib.escape(EVIL)) >= 8
     # What is to be copied into a shell is one argument there.
     shell = html_lib.unescape(re.search("<pre>(.*?)</pre>", text, re.DOTALL)[1])

@@ -28,7 +28,7 @@ def test_a_run_without_results_says_what_is_missing(workdir):
 def test_it_needs_nothing_else(workdir):
     (workdir / "metrics.jsonl").write_text('{"step": 1, "loss/vae": 2.0}\n')
     text = html.write_report(workdir).read_text()
-    assert "data:image/png;base64," in text
+    assert "data-panel=" in text and 'id="plotly"' in text
     assert not re.findall(r'(?:src|href)="(?!data:)', text) and "http" not in text
 
 

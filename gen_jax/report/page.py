@@ -1,0 +1,50 @@
+"""A page of one file: sections filled into a template, whose text is escaped."""
+
+import base64
+import functools
+import gzip
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from gen_jax import files
+
+Section = dict[str, Any]  # what templates/page.html.j2 shows of it, by name
+
+
+def write(path: Path, title: str, lead: str, sections: Sequence[Section]) -> Path:
+    """Writes the page; sections that have nothing but a title are left out."""
+    shown = [section for section in sections if len({k for k, v in section.items() if v}) > 1]
+    curves = any(section.get("curves") for section in shown)
+    page = _template().render(
+        title=title, lead=lead, sections=shown, plotly=_plotly() if curves else ""
+    )
+    return files.write_whole(path, page)
+
+
+def cell(text: Any, number: bool = False, spec: str = "", link: str = "") -> Mapping[str, Any]:
+    """One of a table: its text, whether it is a figure, what stands small below it, a link."""
+    return {"text": text, "number": number, "spec": spec, "link": link}
+
+
+def picture(png: bytes, name: str, caption: str, plain: bool = False) -> Mapping[str, Any]:
+    """A picture with its caption; a plain one has no frame."""
+    data = base64.b64encode(png).decode()
+    return {"data": data, "name": name, "caption": caption, "plain": plain}
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+    return environment.get_template("page.html.j2")
+
+
+@functools.cache
+def _plotly() -> str:
+    """Plotly's script, compressed and as text: 2 MB where it would be 5."""
+    from plotly import offline
+
+    return base64.b64encode(gzip.compress(offline.get_plotlyjs().encode(), mtime=0)).decode()
