@@ -90,6 +90,17 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     report.add_argument("--out", help="of several runs; comparison.html by default")
     sweep = add("sweep", "run every trial of a config's sweep(), or go on with them")
     sweep.add_argument("--config", required=True, help="experiment file, FILE.py[:ARGUMENT]")
+    sweep.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE,VALUE",
+        help="tries every combination of these, in the place of the file's sweep()",
+    )
+    sweep.add_argument("--metric", default="", help="with --set: what runs are ranked by")
+    sweep.add_argument(
+        "--mode", default="", choices=("", "max", "min"), help="with --set: which is better"
+    )
     sweep.add_argument("--address", default="", help="of a Ray cluster; by default this machine")
     reproduce = add("reproduce", "list the rows of a table of results/, or measure some of them")
     reproduce.add_argument("--table", required=True, help="file of results/, without .json")

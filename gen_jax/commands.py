@@ -254,7 +254,10 @@ def sweep(flags: argparse.Namespace, overrides: list[str]) -> None:
     from gen_jax.sweeps import study
     from gen_jax.workdir.claim import default_workdir
 
-    tried = study.load(flags.config)
+    if flags.set:
+        tried = study.of_values(flags.config, overrides, flags.set, flags.metric, flags.mode)
+    else:
+        tried = study.load(flags.config)
     flags.workdir = folder = flags.workdir or default_workdir(flags.config)
     trials = study.run(flags.config, overrides, tried, folder, flags.address)
     print(f"wrote {study_report.write(folder, flags.config, tried, trials)}")

@@ -29,7 +29,7 @@ def write(folder: Path, title: str, sweep: Sweep, trials: list[Trial]) -> Path:
             trial.step,
             trial.status,
             trial.error,
-            f"runs/{trial.name}",
+            trial.workdir + (f" --replica={trial.replica}" if trial.pack else ""),
         ]
         for rank, trial in enumerate(trials, 1)
     ]
@@ -48,8 +48,8 @@ def write(folder: Path, title: str, sweep: Sweep, trials: list[Trial]) -> Path:
     values = [trial.value for trial in measured]
     points = {key: [trial.overrides.get(key) for trial in measured] for key in keys}
     table = [
-        [*map(page.cell, row[:-1]), page.cell(row[-1], link=f"{row[-1]}/report.html")]
-        for row in shown
+        [*map(page.cell, row[:-1]), page.cell(row[-1], link=f"{trial.workdir}/report.html")]
+        for row, trial in zip(shown, trials, strict=True)
     ]
     sections = [{"title": "Runs", "table": {"head": header, "rows": table}}]
     if measured:
@@ -60,9 +60,9 @@ def write(folder: Path, title: str, sweep: Sweep, trials: list[Trial]) -> Path:
         for name, png in drawn.items():
             group = {"layout": "one", "pictures": [page.picture(png, name, "", plain=True)]}
             sections.append({"title": name, "pictures": [group]})
-    for trial in trials:
-        if (folder / "runs" / trial.name / "config.json").exists():
-            html.write_report(folder / "runs" / trial.name)
+    for workdir in dict.fromkeys(folder / trial.workdir for trial in trials):
+        if (workdir / "config.json").exists():
+            html.write_report(workdir)
     sections += [_best(folder, trials), _curves(folder, trials[:_MAX_CURVES])]
     return page.write(folder / "report.html", title, lead, sections)
 
@@ -70,8 +70,8 @@ def write(folder: Path, title: str, sweep: Sweep, trials: list[Trial]) -> Path:
 def _best(folder: Path, trials: list[Trial]) -> page.Section:
     """The samples of the first run that has a picture of them."""
     for trial in trials:
-        path = folder / "runs" / trial.name / "samples" / "samples.png"
-        if path.is_file():
+        path = folder / trial.workdir / "samples" / "samples.png"
+        if path.is_file() and not trial.replica:  # whose samples are drawn
             shown = page.picture(path.read_bytes(), "samples", trial.name)
             group = {"layout": "gallery", "pictures": [shown]}
             return {"title": "Samples of the best run", "pictures": [group]}
@@ -79,9 +79,21 @@ def _best(folder: Path, trials: list[Trial]) -> page.Section:
 
 
 def _curves(folder: Path, trials: list[Trial]) -> page.Section:
-    rows = {trial.name: read_metrics(folder / "runs" / trial.name) for trial in trials}
+    rows = {trial.name: _rows(folder, trial) for trial in trials}
     note = f"The best {_MAX_CURVES} runs." if len(trials) == _MAX_CURVES else ""
     return {"title": "Curves", "note": note, "curves": curves.groups(rows)}
+
+
+def _rows(folder: Path, trial: Trial) -> list[dict]:
+    """A trial's own part of its run's log."""
+    rows = read_metrics(folder / trial.workdir)
+    if not trial.pack:
+        return rows
+    end = f"/replica_{trial.replica}"
+    return [
+        {"step": row["step"], **{n.removesuffix(end): v for n, v in row.items() if n.endswith(end)}}
+        for row in rows
+    ]
 
 
 def _shown(cell) -> str:

@@ -6,6 +6,7 @@ starts all trials again, each tells Ray what its log holds and goes on from its 
 Ray writes for itself (`ray/`) holds pickles, and is never read.
 """
 
+import contextlib
 import ctypes
 import dataclasses
 import importlib.util
@@ -17,21 +18,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from gen_jax import config as config_lib
-from gen_jax import files
+from gen_jax import evaluation, files
 from gen_jax.errors import UserError
-from gen_jax.sweeps.spec import Choice, Overrides, Sweep, Uniform
+from gen_jax.sweeps import packs
+from gen_jax.sweeps.spec import Choice, Overrides, Sweep, Uniform, grid
+from gen_jax.training import signals
 from gen_jax.workdir import claim as workdir_lib
+from gen_jax.workdir import console
 from gen_jax.workdir.logs import read_metrics
 
 LAUNCH = (sys.executable, "-m", "gen_jax")
 OVERRIDES, ERROR = "overrides.json", "error.txt"  # in a trial's workdir
+FINISHED = "finished.json"  # in the study's folder
 RETRIES = 3  # of a run that was killed; one that ends in an error of its own is not tried again
 
 
@@ -46,6 +51,8 @@ class Trial:
       step: of the last validation.
       value: of the sweep's metric there, None if there is none.
       error: why it failed.
+      pack: the workdir under `runs/` that it is a replica of, "" for one of its own.
+      replica: which.
     """
 
     name: str
@@ -54,6 +61,13 @@ class Trial:
     step: int
     value: float | None
     error: str = ""
+    pack: str = ""
+    replica: int = 0
+
+    @property
+    def workdir(self) -> str:
+        """Under the study's folder."""
+        return f"runs/{self.pack or self.name}"
 
     @property
     def outcome(self) -> str:
@@ -68,6 +82,53 @@ def trial_name(index: int, overrides: Overrides) -> str:
         parts.append(f"{key.rpartition('.')[2]}={shown}")
     name = f"{index:03}_{','.join(parts)}"
     return "".join(c if c.isalnum() or c in "=,._+-" else "-" for c in name)[:120]
+
+
+def of_values(config: str, overrides: list[str], given: list[str], metric: str, mode: str) -> Sweep:
+    """The grid of `--set KEY=VALUE,VALUE`, without a sweep() in the file.
+
+    Args:
+      config: experiment file with its argument.
+      overrides: of all trials.
+      given: each `KEY=VALUE,VALUE,...`; commas within brackets belong to a value.
+      metric: of the validation rows; if "", the first of the config's validation metrics.
+      mode: "max", "min", or "" for the better direction of the metric.
+
+    Raises:
+      UserError: for what is no key, or no value of it.
+    """
+    built = config_lib.override(config_lib.load_file(config), overrides)
+    values: dict[str, list] = {}
+    for argument in given:
+        key, equals, text = argument.partition("=")
+        if not equals or not text:
+            raise UserError(f"--set={argument} must be KEY=VALUE,VALUE,...")
+        for part in _split(text):
+            own = config_lib.override(
+                built.copy_and_resolve_references(), [f"--config.{key}={part}"]
+            )
+            value = own
+            for name in key.split("."):
+                value = value[name]
+            values.setdefault(key, []).append(value)
+    metrics = built.eval.validation_metrics
+    if not metric and not metrics:
+        raise UserError("name what runs are ranked by: --metric=validation/FIGURE")
+    metric = metric or f"validation/{metrics[0]}"
+    lower = evaluation.lower_is_better(metric.removeprefix("validation/"))
+    return Sweep(metric, mode or ("min" if lower else "max"), trials=grid(values))
+
+
+def _split(text: str) -> list[str]:
+    """At commas outside brackets."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "([") - (character in ")]")
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
 
 
 def load(path_and_argument: str) -> Sweep:
@@ -198,9 +259,7 @@ def _trainable(sweep: Sweep, folder: Path, command: list[str]):
                 done = row is None
                 row = (self._process.rows() or [{}])[-1] if done else row
                 if sweep.metric not in row:
-                    there = [name for name in row if name.startswith("validation/")]
-                    there = ", ".join(there) or "nothing; output.txt says why"
-                    raise UserError(f"no metric {sweep.metric!r}; validation has: {there}")
+                    raise UserError(_no_metric(sweep, row))
             except UserError as error:
                 (self._workdir / ERROR).write_text(str(error))
                 return {sweep.metric: _worst(sweep), "steps": 0, "done": True}
@@ -297,27 +356,142 @@ def run(config: str, overrides: list[str], sweep: Sweep, folder: Path, address: 
     Raises:
       UserError: without Ray, or if the folder holds another study or is another sweep's now.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise UserError("a sweep needs Ray: pip install -e '.[sweep]'")
     built = config_lib.override(config_lib.load_file(config), overrides)
+    packed, alone = packs.divide(sweep, built)
+    if not (packed and not alone) and importlib.util.find_spec("ray") is None:
+        raise UserError("this sweep needs Ray: pip install -e '.[sweep]'")
     folder = folder.absolute()
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     with workdir_lib.lock(folder):
         _claim(folder, {"config": config, "overrides": overrides, "sweep": _described(sweep)})
-        _run(config, overrides, sweep, folder, address, built)
+        if not (folder / FINISHED).exists():
+            with _ending_on_signals():
+                _run(config, overrides, sweep, folder, address, built)
+            files.write_whole(folder / FINISHED, json.dumps({"trials": len(trials(folder, sweep))}))
     return trials(folder, sweep)
+
+
+class Stopped(signals.Stopped):
+    """A sweep was asked to stop; its runs save their states as they go."""
+
+    def __init__(self, signum: int):
+        Exception.__init__(self, f"the sweep was stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+@contextlib.contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    """Within it SIGTERM and Ctrl-C raise `Stopped`."""
+
+    def stop(signum, frame):
+        raise Stopped(signum)
+
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def _run(
     config: str, overrides: list[str], sweep: Sweep, folder: Path, address: str, built: ConfigDict
 ) -> None:
+    command = [*LAUNCH, "train", f"--config={config}", *overrides]
+    packed, alone = packs.divide(sweep, built)
+    if _runs(folder) and not any((folder / "runs").glob(f"pack_*/{packs.TRIALS}")):
+        packed, alone = [], list(sweep.trials)  # a study that was begun one by one goes on so
+    if packed:
+        count = sum(len(pack.trials) for pack in packed)
+        print(
+            f"{count} trials differ in numbers alone: they are the replicas of {len(packed)} "
+            f"program{'s' * (len(packed) > 1)}, which compile once each",
+            flush=True,
+        )
+    counter = _Counter(len(sweep.trials) or sweep.num_trials)
+    for pack in packed:
+        if not _run_pack(pack, command, folder, sweep, counter):
+            alone += pack.every()
+    if alone or sweep.space:
+        own = dataclasses.replace(sweep, trials=alone) if alone else sweep
+        _run_on_ray(command, own, folder, address, built, counter)
+
+
+def _run_pack(
+    pack: packs.Pack, command: list[str], folder: Path, sweep: Sweep, counter: "_Counter"
+) -> bool:
+    """Trains the trials of a pack to their end; False if they have to be run one by one."""
+    workdir = packs.claim(folder, pack)
+    if (workdir / ERROR).exists():
+        return False
+    full = [*command, f"--workdir={workdir}", *config_lib.as_arguments(pack.overrides)]
+    process, kills = Process(full, workdir, False, {}), 0
+    try:
+        while True:
+            try:
+                row = process.next_row()
+            except RuntimeError:
+                kills += 1
+                if kills > RETRIES:
+                    raise
+                print(f"{pack.name}: its process died; it goes on from its checkpoint", flush=True)
+                continue
+            if row is None:
+                break
+            if sweep.metric not in row:
+                raise UserError(_no_metric(sweep, row))
+            print(f"{pack.name}: step {row['step']:,}, {_spread(sweep, row)}", flush=True)
+    except (UserError, RuntimeError) as error:
+        (workdir / ERROR).write_text(str(error))
+        print(f"{pack.name}: {error}; its trials are run one by one", flush=True)
+        return False
+    finally:
+        process.stop()
+    counter.add(len(pack.trials), f"{pack.name}: finished")
+    return True
+
+
+def _spread(sweep: Sweep, row: dict) -> str:
+    own = [value for name, value in row.items() if name.startswith(f"{sweep.metric}/replica_")]
+    return f"{sweep.metric} {min(own):.4g} to {max(own):.4g}"
+
+
+def _no_metric(sweep: Sweep, row: dict) -> str:
+    there = [name for name in row if name.startswith("validation/") and "/replica_" not in name]
+    listed = ", ".join(there) or "nothing; output.txt says why"
+    return f"no metric {sweep.metric!r}; validation has: {listed}"
+
+
+class _Counter:
+    """Says how many trials are done, and how long the others may take."""
+
+    def __init__(self, total: int):
+        self._total, self._done, self._began = total, 0, time.monotonic()
+
+    def add(self, number: int, line: str) -> None:
+        """To be called when so many are done."""
+        self._done += number
+        left = self._total - self._done
+        time_left = (time.monotonic() - self._began) / self._done * left
+        more = f", about {console.duration(time_left)} left" if left > 0 else ""
+        print(f"{line} ({self._done} of {self._total}{more})", flush=True)
+
+
+def _run_on_ray(
+    command: list[str],
+    sweep: Sweep,
+    folder: Path,
+    address: str,
+    built: ConfigDict,
+    counter: _Counter,
+) -> None:
     import ray
     from ray import tune
 
-    command = [*LAUNCH, "train", f"--config={config}", *overrides]
     trainable = tune.with_resources(
         _trainable(sweep, folder, command), {"cpu": sweep.cpus, "gpu": sweep.gpus}
     )
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # see `_ending_on_signals`
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")  # so that a config's paths hold
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # runs have their own logs
@@ -334,7 +508,7 @@ def _run(
                 name="ray",
                 storage_path=str(folder),
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
-                callbacks=[_progress(sweep, folder, tune)],
+                callbacks=[_progress(sweep, folder, counter, tune)],
                 verbose=0,
             ),
         )
@@ -434,7 +608,7 @@ def _runs(folder: Path) -> list[Path]:
     return sorted(found, key=lambda run: int(run.name.partition("_")[0]))
 
 
-def _progress(sweep: Sweep, folder: Path, tune):
+def _progress(sweep: Sweep, folder: Path, counter: _Counter, tune):
     class Progress(tune.Callback):
         """A line for each validation, and for whatever goes wrong."""
 
@@ -444,7 +618,8 @@ def _progress(sweep: Sweep, folder: Path, tune):
                 print(f"{trial}: step {result['steps']:,}, {figure}", flush=True)
 
         def on_trial_complete(self, iteration, trials, trial, **info):
-            print(f"{trial}: {_trial(folder / 'runs' / str(trial), sweep).outcome}", flush=True)
+            outcome = _trial(folder / "runs" / str(trial), sweep).outcome
+            counter.add(1, f"{trial}: {outcome}")
 
         def on_trial_recover(self, iteration, trials, trial, **info):
             print(f"{trial}: its process died; it goes on from its checkpoint", flush=True)
@@ -458,8 +633,33 @@ def _progress(sweep: Sweep, folder: Path, tune):
 def trials(folder: Path, sweep: Sweep) -> list[Trial]:
     """How every run of a study stands, the best first, read from their workdirs."""
     found = [_trial(workdir, sweep) for workdir in _runs(folder)]
+    for path in sorted((folder / "runs").glob(f"pack_*/{packs.TRIALS}")):
+        if not (path.parent / ERROR).exists():  # else its trials are runs of their own
+            found += _packed(path.parent, sweep)
     sign = -1 if sweep.mode == "max" else 1
     return sorted(found, key=lambda t: (t.value is None, sign * (t.value or 0)))
+
+
+def _packed(workdir: Path, sweep: Sweep) -> list[Trial]:
+    """The trials of a pack."""
+    overrides = _read(workdir / packs.TRIALS)
+    step, values = packs.values(workdir, sweep.metric)
+    config = workdir / "config.json"
+    done = config.exists() and step == workdir_lib.read_config(workdir).steps
+    status = "finished" if done else "unfinished"
+    first = int(workdir.name.rpartition("_")[2]) * packs.SIZE
+    return [
+        Trial(
+            trial_name(first + replica, own),
+            own,
+            status,
+            step,
+            values[replica] if replica < len(values) else None,
+            pack=workdir.name,
+            replica=replica,
+        )
+        for replica, own in enumerate(overrides)
+    ]
 
 
 def _trial(workdir: Path, sweep: Sweep) -> Trial:

@@ -80,10 +80,10 @@ class Progress:
         numbers = f"loss {loss:.4g}  {examples_per_second:,.0f} examples/s"
         now = time.monotonic()
         left = (now - self._began) / max(step - self._start, 1) * (self._total - step)
-        self._bar.update(step, numbers, _duration(left))
+        self._bar.update(step, numbers, duration(left))
         if not self._bar.shows and (now - self._printed > 5 or step == self._total):
             self._printed = now
-            self.message(f"step {step:,}/{self._total:,}  {numbers}  {_duration(left)} left")
+            self.message(f"step {step:,}/{self._total:,}  {numbers}  {duration(left)} left")
 
     def message(self, text: str) -> None:
         """A line above the bar."""
@@ -147,7 +147,7 @@ def _bar(console: Console, total: int, start: int) -> _TerminalBar | _NotebookBa
     return (_NotebookBar if notebook else _TerminalBar)(console, total, start)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     minutes, seconds = divmod(math.ceil(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 import waiting
 
+import gen_jax
+from gen_jax import config as config_lib
 from gen_jax.errors import UserError
-from gen_jax.sweeps import study
+from gen_jax.sweeps import packs, study
 from gen_jax.sweeps.spec import Choice, Sweep, grid
 
 FAKE = Path(__file__).parent / "fake_launch.py"
@@ -139,7 +142,9 @@ import sys
 from pathlib import Path
 from gen_jax.sweeps import study
 from gen_jax.sweeps.spec import Choice, Sweep, Uniform, grid
+from gen_jax.sweeps import packs
 study.LAUNCH = (sys.executable, {launch!r})
+packs.SIZE = {size}
 sweep = {sweep}
 overrides = ["--config.eval_every=250", "--config.checkpoint_every=250"]
 for trial in study.run("experiments/quickstart.py", overrides, sweep, Path({folder!r}), ""):
@@ -147,8 +152,9 @@ for trial in study.run("experiments/quickstart.py", overrides, sweep, Path({fold
 """
 
 
-def drive(folder, sweep, launch=FAKE):
-    code = DRIVER.format(launch=str(launch), sweep=sweep, folder=str(folder))
+def drive(folder, sweep, launch=FAKE, size=1):
+    """Trials one by one, unless packs have another size."""
+    code = DRIVER.format(launch=str(launch), sweep=sweep, folder=str(folder), size=size)
     return subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
@@ -271,3 +277,150 @@ def processes():
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended
             yield int(path.parent.name), path.read_bytes().replace(b"\0", b" ").decode()
+
+
+# Packs
+
+
+def quickstart(tmp_path, *arguments):
+    """`launch.py sweep` of tiny runs."""
+    command = [sys.executable, "launch.py", "sweep", "--config=experiments/quickstart.py:smoke"]
+    changes = ["--config.model.hidden=(16,)", "--config.steps=20"]
+    command += [*changes, *arguments, f"--workdir={tmp_path / 'sweep'}"]
+    done = subprocess.run(
+        command, cwd=cli.ROOT, env=cli.environment(), capture_output=True, text=True
+    )
+    return done, tmp_path / "sweep"
+
+
+def test_trials_that_differ_in_numbers_are_one_program(tmp_path):
+    values = ["--set", "optim.lr=1e-4,1e-3,3e-3", "--set", "seed=0,5", "--set", "model.beta=1.0"]
+    done, folder = quickstart(tmp_path, *values)
+    assert done.returncode == 0, done.stderr
+    assert "6 trials differ in numbers alone: they are the replicas of 1 program" in done.stdout
+    assert "pack_000: finished (6 of 6)" in done.stdout
+    assert [path.name for path in (folder / "runs").iterdir()] == ["pack_000"]
+    found = study.trials(folder, Sweep("validation/elbo", "max", trials=[{"x": 1}]))
+    assert len(found) == 6 and {trial.status for trial in found} == {"finished"}
+    assert found[0].value == max(trial.value for trial in found)
+    # A trial is what a run of its own would be.
+    best = found[0]
+    run = gen_jax.load(folder / best.workdir, best.replica)
+    changes = {"model.hidden": (16,), "steps": 20, **best.overrides}
+    own = gen_jax.fit(
+        str(cli.ROOT / "experiments" / "quickstart.py") + ":smoke",
+        workdir=tmp_path / "own",
+        **changes,
+    )
+    np.testing.assert_allclose(own.sample(3), run.sample(3), rtol=1e-4, atol=1e-4)
+    rows = [row for row in own.metrics if "validation/elbo" in row]
+    assert rows[-1]["validation/elbo"] == pytest.approx(best.value, rel=1e-4)
+    # Each is in the table and in the report.
+    assert len((folder / "results.csv").read_text().splitlines()) == 7
+    assert "runs/pack_000 --replica=5" in (folder / "report.html").read_text()
+    # Once more: nothing is started.
+    before = (folder / "runs" / "pack_000" / "output.txt").read_bytes()
+    again, _ = quickstart(tmp_path, *values)
+    assert again.returncode == 0 and "replicas of" not in again.stdout
+    assert (folder / "runs" / "pack_000" / "output.txt").read_bytes() == before
+
+
+def test_packs_are_of_what_may_differ():
+    config = config_lib.load_file(str(cli.ROOT / "experiments" / "quickstart.py"))
+    values = {"optim.lr": (0.1, 0.2, 0.3), "model.latent_dim": (2, 4)}
+    sweep = Sweep("m", "max", trials=grid(values))
+    packed, alone = packs.divide(sweep, config)
+    assert [len(pack.trials) for pack in packed] == [3, 3] and not alone
+    assert packed[1].overrides == {
+        "model.latent_dim": 4,
+        "num_replicas": 3,
+        "replica_values": (("optim.lr", (0.1, 0.2, 0.3)),),
+    }
+    every = [trial for pack in packed for trial in pack.every()]
+    assert sorted(map(str, every)) == sorted(
+        str({"model.latent_dim": d, "optim.lr": lr}) for d in (2, 4) for lr in (0.1, 0.2, 0.3)
+    )
+    sizes = Sweep("m", "max", trials=grid({"model.latent_dim": (2, 4)}))
+    assert packs.divide(sizes, config) == ([], list(sizes.trials))
+    early = Sweep("m", "max", trials=grid(values), stop_early=True)
+    assert packs.divide(early, config) == ([], list(early.trials))
+    many = Sweep("m", "max", trials=grid({"seed": range(40)}))
+    assert [len(pack.trials) for pack in packs.divide(many, config)[0]] == [16, 16, 8]
+
+
+def test_a_trial_that_diverges_does_not_take_the_others_with_it(tmp_path, monkeypatch, capfd):
+    """Its pack is run one by one."""
+    ran = []
+    monkeypatch.setattr(study, "_run_on_ray", lambda command, sweep, *_: ran.extend(sweep.trials))
+    monkeypatch.chdir(cli.ROOT)
+    sweep = Sweep("validation/elbo", "max", trials=grid({"optim.lr": (1e-3, 1e6)}))
+    arguments = ["--config.model.hidden=(16,)", "--config.optim.name=sgd", "--config.steps=40"]
+    for _ in range(2):  # and so it is when the sweep goes on
+        (tmp_path / study.FINISHED).unlink(missing_ok=True)
+        study.run("experiments/quickstart.py:smoke", arguments, sweep, tmp_path, "")
+        assert ran == [{"optim.lr": 1e-3}, {"optim.lr": 1e6}]
+        ran.clear()
+    assert "is not finite" in (tmp_path / "runs" / "pack_000" / study.ERROR).read_text()
+    assert "its trials are run one by one" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_sweep_that_is_stopped_says_so_in_a_line(tmp_path, signum, code):
+    command = [sys.executable, "launch.py", "sweep", "--config=experiments/quickstart.py"]
+    command += ["--set", "optim.lr=1e-4,1e-3", "--config.steps=1000000"]
+    process = subprocess.Popen(
+        [*command, f"--workdir={tmp_path}"],
+        cwd=cli.ROOT,
+        env=cli.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = tmp_path / "runs" / "pack_000" / "metrics.jsonl"
+    waiting.until(lambda: log.exists() and log.read_text().count("\n") > 3, process)
+    process.send_signal(signum)
+    out, error = process.communicate(timeout=waiting.HANGS)
+    assert process.returncode == code, error
+    assert f"the sweep was stopped by {signum.name}. The same command goes on from there." in out
+    assert "Traceback" not in error
+    # Its run has saved its state.
+    assert list((tmp_path / "runs" / "pack_000" / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["optim.lr=1e-4,1e-3"], [{"optim.lr": 1e-4}, {"optim.lr": 1e-3}]),
+        (
+            ["model.hidden=(16,),(16, 8)", "model.latent_dim=2"],
+            [
+                {"model.hidden": (16,), "model.latent_dim": 2},
+                {"model.hidden": (16, 8), "model.latent_dim": 2},
+            ],
+        ),
+        (
+            ["model.activation=relu,tanh"],
+            [{"model.activation": "relu"}, {"model.activation": "tanh"}],
+        ),
+    ],
+)
+def test_values_of_the_command_line(given, expected):
+    path = str(cli.ROOT / "experiments" / "quickstart.py")
+    sweep = study.of_values(path, [], given, "", "")
+    assert list(sweep.trials) == expected
+    assert (sweep.metric, sweep.mode) == ("validation/elbo", "max")
+    own = study.of_values(path, [], given, "validation/distortion", "")
+    assert (own.metric, own.mode) == ("validation/distortion", "min")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("optim.lr", "must be KEY=VALUE"),
+        ("optim.lrr=1", "did you mean"),
+        ("optim.lr=x", "optim.lr"),
+    ],
+)
+def test_values_that_are_none_are_refused(given, told):
+    with pytest.raises(UserError, match=told):
+        study.of_values(str(cli.ROOT / "experiments" / "quickstart.py"), [], [given], "", "")
