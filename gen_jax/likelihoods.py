@@ -42,20 +42,29 @@ class Likelihood(Protocol):
     def mean(self, params: jax.Array) -> jax.Array:
         """The mean: params [..., *shape, num_params] -> float32 [..., *shape]."""
 
-    def sample(
-        self, params: jax.Array, keys: jax.Array, temperature: jax.typing.ArrayLike = 1.0
+    def noise(self, keys: jax.Array) -> Any:
+        """What one x of each example is drawn with, by a key of its own: keys [B] -> arrays
+        [B, *shape, ...]."""
+
+    def from_noise(
+        self, params: jax.Array, noise: Any, temperature: jax.typing.ArrayLike = 1.0
     ) -> jax.Array:
-        """Draws one x for each example, with a key of its own.
+        """The x that the noise becomes, dimension by dimension, so that `shape` may be part of one.
 
         Args:
           params: [B, *shape, num_params].
-          keys: [B].
+          noise: of `noise`.
           temperature: factor of the noise. 0 gives the mode; logits are divided by it and
             scales are multiplied by it.
 
         Returns:
           float32 [B, *shape].
         """
+
+    def sample(
+        self, params: jax.Array, keys: jax.Array, temperature: jax.typing.ArrayLike = 1.0
+    ) -> jax.Array:
+        """Draws one x for each example: `from_noise` of `noise`."""
 
 
 @jax.custom_jvp
@@ -120,8 +129,15 @@ def _draw(distribution, keys: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jax.vmap(lambda key: distribution(key, shape))(keys)
 
 
+class _Drawn:
+    """Of all likelihoods: draws by a reparameterisation of noise."""
+
+    def sample(self, params, keys, temperature=1.0):
+        return self.from_noise(params, self.noise(keys), temperature)
+
+
 @dataclasses.dataclass(frozen=True)
-class Bernoulli:
+class Bernoulli(_Drawn):
     """x in {0, 1}; one parameter, the logit of P(x = 1)."""
 
     shape: tuple[int, ...]
@@ -136,14 +152,16 @@ class Bernoulli:
     def mean(self, params: jax.Array) -> jax.Array:
         return jax.nn.sigmoid(params[..., 0].astype(jnp.float32))
 
-    def sample(self, params, keys, temperature=1.0):
-        noise = _draw(jax.random.logistic, keys, self.shape)
+    def noise(self, keys):
+        return _draw(jax.random.logistic, keys, self.shape)
+
+    def from_noise(self, params, noise, temperature=1.0):
         logits = params[..., 0].astype(jnp.float32)
         return (logits + temperature * noise > 0).astype(jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)
-class Categorical:
+class Categorical(_Drawn):
     """x in {0, ..., levels - 1}; `levels` parameters, the logits of its values."""
 
     shape: tuple[int, ...]
@@ -163,13 +181,15 @@ class Categorical:
         probabilities = jax.nn.softmax(params.astype(jnp.float32), axis=-1)
         return jnp.sum(probabilities * jnp.arange(self.levels), axis=-1)
 
-    def sample(self, params, keys, temperature=1.0):
-        noise = _draw(jax.random.gumbel, keys, (*self.shape, self.levels))
+    def noise(self, keys):
+        return _draw(jax.random.gumbel, keys, (*self.shape, self.levels))
+
+    def from_noise(self, params, noise, temperature=1.0):
         logits = params.astype(jnp.float32)
         return jnp.argmax(logits + temperature * noise, axis=-1).astype(jnp.float32)
 
 
-class _Bins:
+class _Bins(_Drawn):
     """Values 0, ..., levels - 1 as bins of a line on which they lie evenly on [-1, 1]."""
 
     shape: tuple[int, ...]
@@ -234,9 +254,11 @@ class DiscretizedLogistic(_Bins):
     def mean(self, params: jax.Array) -> jax.Array:
         return self._means(*self._unpack(params))
 
-    def sample(self, params, keys, temperature=1.0):
+    def noise(self, keys):
+        return _draw(jax.random.logistic, keys, self.shape)
+
+    def from_noise(self, params, noise, temperature=1.0):
         mean, log_scale = self._unpack(params)
-        noise = _draw(jax.random.logistic, keys, self.shape)
         return self._round(mean + temperature * jnp.exp(log_scale) * noise)
 
 
@@ -271,15 +293,21 @@ class DiscretizedLogisticMixture(_Bins):
         logits, mean, log_scale = self._unpack(params)
         return jnp.sum(jax.nn.softmax(logits, -1) * self._means(mean, log_scale), -1)
 
-    def sample(self, params, keys, temperature=1.0):
+    def noise(self, keys):
+        of_component = keys_lib.named(keys, "component")
+        return (
+            _draw(jax.random.gumbel, of_component, (*self.shape, self.components)),
+            _draw(jax.random.logistic, keys_lib.named(keys, "value"), self.shape),
+        )
+
+    def from_noise(self, params, noise, temperature=1.0):
         logits, mean, log_scale = self._unpack(params)
-        noise = _draw(jax.random.gumbel, keys_lib.named(keys, "component"), logits.shape[1:])
-        chosen = jnp.argmax(logits + temperature * noise, -1)[..., None]
+        of_component, of_value = noise
+        chosen = jnp.argmax(logits + temperature * of_component, -1)[..., None]
         mean, log_scale = (
             jnp.take_along_axis(each, chosen, -1)[..., 0] for each in (mean, log_scale)
         )
-        noise = _draw(jax.random.logistic, keys_lib.named(keys, "value"), self.shape)
-        return self._round(mean + temperature * jnp.exp(log_scale) * noise)
+        return self._round(mean + temperature * jnp.exp(log_scale) * of_value)
 
 
 # Below it a continuous Bernoulli's normaliser and mean are their series, whose next terms are under
@@ -288,7 +316,7 @@ _SMALL_RATE = 0.3
 
 
 @dataclasses.dataclass(frozen=True)
-class ContinuousBernoulli:
+class ContinuousBernoulli(_Drawn):
     """x in [0, 1] with a density that rises or falls exponentially; one parameter, its rate.
 
     p(x) = e^(r x) r / (e^r - 1), where r is the logit of lambda in Loaiza-Ganem and Cunningham
@@ -315,16 +343,19 @@ class ContinuousBernoulli:
         series = rate / 12 - rate**3 / 720
         return 0.5 + jnp.where(jnp.abs(rate) < _SMALL_RATE, series, jnp.sign(rate) * odd)
 
-    def sample(self, params, keys, temperature=1.0):
+    def noise(self, keys):
+        return keys_lib.uniform(keys, self.shape)
+
+    def from_noise(self, params, noise, temperature=1.0):
         rate = params[..., 0].astype(jnp.float32) / jnp.maximum(temperature, 1e-6)
         # From the end where the density is larger, so that nothing overflows.
-        size, u = jnp.maximum(jnp.abs(rate), 1e-4), keys_lib.uniform(keys, self.shape)
+        size, u = jnp.maximum(jnp.abs(rate), 1e-4), noise
         away = -jnp.log1p(u * jnp.expm1(-size)) / size
         return jnp.where(rate > 0, 1 - away, away)
 
 
 @dataclasses.dataclass(frozen=True)
-class Gaussian:
+class Gaussian(_Drawn):
     """Real x. Parameters: the mean, and the log variance unless `sigma` fixes it.
 
     Attributes:
@@ -354,9 +385,12 @@ class Gaussian:
     def mean(self, params: jax.Array) -> jax.Array:
         return params[..., 0].astype(jnp.float32)
 
-    def sample(self, params, keys, temperature=1.0):
+    def noise(self, keys):
+        return keys_lib.normal(keys, self.shape)
+
+    def from_noise(self, params, noise, temperature=1.0):
         scale = temperature * jnp.exp(0.5 * self._log_variance(params))
-        return self.mean(params) + scale * keys_lib.normal(keys, self.shape)
+        return self.mean(params) + scale * noise
 
 
 # The likelihoods of each kind of data, and the options of each likelihood.

@@ -4,6 +4,7 @@ import itertools
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -21,14 +22,24 @@ def masks(size: int, hidden: tuple[int, ...]) -> list[np.ndarray]:
 
 
 class MaskedDense(nn.Module):
-    """A dense layer without the connections that `mask` [inputs, outputs] has no 1 for."""
+    """A dense layer without the connections that a mask has no 1 for.
 
-    mask: np.ndarray
+    Attributes:
+      features: number of outputs.
+      dtype: of the arithmetic.
+      use_bias: whether a bias is added.
+    """
+
+    features: int
     dtype: str
+    use_bias: bool = True
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), self.mask.shape)
-        bias = self.param("bias", nn.initializers.zeros, self.mask.shape[1:])
-        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel * self.mask, bias, dtype=self.dtype)
-        return x @ kernel + bias
+    def __call__(self, x: jax.Array, mask: jax.typing.ArrayLike) -> jax.Array:
+        """x [..., inputs] and the mask [inputs, features], which may be traced."""
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), jnp.shape(mask))
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = nn.dtypes.promote_dtype(x, kernel * mask, bias, dtype=self.dtype)
+        return x @ kernel if bias is None else x @ kernel + bias

@@ -33,11 +33,12 @@ class InverseAutoregressiveFlow(nn.Module):
         for _ in range(self.num_steps):
             h = z
             for index, mask in enumerate(inner):
-                h = MaskedDense(mask, self.dtype)(h)
+                h = MaskedDense(mask.shape[1], self.dtype)(h, mask)
                 if index == 0:
                     h += nn.Dense(h.shape[-1], use_bias=False, dtype=self.dtype)(context)
                 h = nn.elu(h)
-            m, s = jnp.split(MaskedDense(last, self.dtype)(h).astype(jnp.float32), 2, -1)
+            both = MaskedDense(last.shape[1], self.dtype)(h, last)
+            m, s = jnp.split(both.astype(jnp.float32), 2, -1)
             s += 2.0  # at first a step changes little
             sigma = nn.sigmoid(s)
             z = (sigma * z + (1 - sigma) * m)[..., ::-1]

@@ -30,11 +30,11 @@ def test_output_i_depends_on_the_inputs_before_it(size, hidden):
 
 def test_masked_dense_by_hand():
     mask = np.float32([[1, 0], [1, 1], [0, 0]])
-    layer = MaskedDense(mask, "float32")
+    layer = MaskedDense(2, "float32")
     params = {"kernel": jnp.float32(RNG.normal(size=(3, 2))), "bias": jnp.float32([1, 2])}
     x = np.float32(RNG.normal(size=(5, 3)))
     expected = x @ (np.asarray(params["kernel"]) * mask) + [1, 2]
-    np.testing.assert_allclose(layer.apply({"params": params}, x), expected, rtol=1e-5)
+    np.testing.assert_allclose(layer.apply({"params": params}, x, mask), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1, 4])

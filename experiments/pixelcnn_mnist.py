@@ -1,0 +1,37 @@
+"""The gated PixelCNN on MNIST with dynamic binarisation.
+
+    python launch.py train --config=experiments/pixelcnn_mnist.py --workdir=runs/pixelcnn_mnist
+    python launch.py evaluate --workdir=runs/pixelcnn_mnist
+    python launch.py sample --workdir=runs/pixelcnn_mnist --num=64
+
+van den Oord et al. 2016 (arXiv 1606.05328). A short schedule for two CPU cores; `:gpu` is wider,
+deeper and longer. `:bytes` models the 256 grey levels by a mixture of logistics.
+
+Measured: table `binarized_mnist` of docs/results.md.
+"""
+
+from gen_jax.config import experiment
+
+
+@experiment("autoregressive", kind=("", "bytes", "gpu"))
+def get_config(config, kind):
+    config.steps = 25_000
+    config.batch_size = 32
+    config.steps_per_dispatch = 10
+    config.log_every = 200
+    config.eval_every = config.checkpoint_every = 2_500
+    config.data.name = "mnist"
+    config.data.num_validation = 1_000
+    config.optim.lr = 2e-3
+    config.optim.schedule = "cosine"
+    config.optim.clip_norm = 1.0
+    config.optim.ema_half_life = 200.0
+    config.model.network = "pixelcnn"
+    config.model.features = 32
+    config.model.layers = 5
+    if kind == "bytes":
+        config.data.preprocess = "bytes"
+        config.model.likelihood = "discretized_logistic_mixture"
+    if kind == "gpu":
+        config.steps, config.batch_size = 200_000, 128
+        config.model.features, config.model.layers = 64, 12
