@@ -262,15 +262,6 @@ def train(
     if parallel.is_main():
         claim = claim_lib.claim(config, workdir, experiment.dataset, data_changed)
     with claim:
-        if parallel.is_main():
-            provenance.start(
-                workdir,
-                "train",
-                experiment=config.experiment,
-                overrides=list(config.overrides),
-                parameters=experiment.parameter_counts(),
-                data=fingerprint(experiment.dataset.splits),
-            )
         return _train(experiment, workdir, profile)
 
 
@@ -299,6 +290,16 @@ def _train(experiment: Experiment, workdir: Path, profiled_steps: int) -> bool:
     undrawn = main and finished and not (workdir / "samples" / gallery.INDEX).exists()
     if finished and not (missed or undrawn):
         return False
+    if main:
+        provenance.start(
+            workdir,
+            "train",
+            experiment=config.experiment,
+            overrides=list(config.overrides),
+            from_step=step,
+            parameters=experiment.parameter_counts(),
+            data=fingerprint(experiment.dataset.splits),
+        )
     state = parallel.replicated(state)
 
     # 2. What the compiled steps read: the whole training set on the devices, or a stream.

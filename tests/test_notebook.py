@@ -55,3 +55,15 @@ def test_fit_and_show(tmp_path):
     # No weights, and no dump of a config.
     assert len(parts[0].data["text/plain"]) < 300
     assert "image/png" in line[0].data
+
+
+def test_the_notebook_of_the_documents(tmp_path):
+    """It runs from its first cell to its last, in a folder of its own."""
+    notebook = nbformat.read(cli.ROOT / "docs" / "notebook.ipynb", as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "it is kept without outputs"
+    start = f"import os, sys; sys.path.insert(0, {str(cli.ROOT)!r}); os.chdir({str(tmp_path)!r})"
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(start))
+    NotebookClient(notebook, timeout=None).execute()
+    shown = [o for cell in notebook.cells for o in cell.get("outputs", ()) if "data" in o]
+    assert sum("image/png" in output.data for output in shown) == 4
+    assert (tmp_path / "runs" / "digits.md").exists()

@@ -186,7 +186,7 @@ def test_autoencoder_trains_and_is_refused_what_it_lacks(tmp_path, monkeypatch):
     by_hand = np.square(run.decode(run.encode(x).mean) - x).mean()
     assert run.evaluate()["mse"].value == pytest.approx(by_hand, rel=1e-4)
     with pytest.raises(
-        gen_jax.UserError, match=r"nll needs log_prob or log_weights, .*lacks; .*: VAE"
+        gen_jax.UserError, match=r"nll needs log_prob or log_weights, .*lacks; .*VAE"
     ):
         run.evaluate("nll")
     with pytest.raises(gen_jax.UserError, match="PlainAutoencoder lacks"):

@@ -18,8 +18,8 @@ from gen_jax.report.page import Section, cell
 from gen_jax.training import replicas
 from gen_jax.workdir import provenance
 from gen_jax.workdir.claim import read_config
-from gen_jax.workdir.console import figure
-from gen_jax.workdir.logs import read_metrics
+from gen_jax.workdir.console import duration, figure
+from gen_jax.workdir.logs import read_metrics, training_seconds
 
 _DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
@@ -47,6 +47,8 @@ def write_report(workdir: Path) -> Path:
         _commands(config, workdir),
         {"title": "Config", "config": list(config_lib.flatten(config).items())},
     ]
+    seconds = training_seconds(config.batch_size, workdir)
+    lead += f", trained for {duration(seconds)}" if seconds else ""
     name = config.experiment or config.family
     return page.write(workdir / "report.html", name, lead, sections)
 

@@ -38,7 +38,9 @@ def picture(png: bytes, name: str, caption: str, plain: bool = False) -> Mapping
 @functools.cache
 def _template() -> jinja2.Template:
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, trim_blocks=True, keep_trailing_newline=True
+    )
     return environment.get_template("page.html.j2")
 
 

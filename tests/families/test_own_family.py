@@ -214,7 +214,7 @@ def test_refusals_say_who_has_it(run):
     with pytest.raises(UserError, match=r"mse needs .*encode.* Gaussian lacks; .*: VAE"):
         run.evaluate("mse")
     vae = families.build("vae", families.default_model("vae"), DataSpec("binary", (2,), levels=2))
-    with pytest.raises(UserError, match=r"it needs log_prob, which VAE lacks; .*: Gaussian"):
+    with pytest.raises(UserError, match=r"it needs log_prob, which VAE lacks; .*, Gaussian"):
         families.require(vae, "it", Density)
     with pytest.raises(UserError, match="this model needs real data and the data are binary"):
         families.build(

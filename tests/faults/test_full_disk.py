@@ -115,14 +115,16 @@ def test_it_is_told_and_mended(disk, place, whole, monkeypatch, capsys):
     # Nobody is left waiting, so the process would end.
     waiting.until(lambda: "np_type_handler" not in {t.name for t in threading.enumerate()})
     assert re.match(LINE, error), error
-    assert checkpoints.Checkpoints(disk.workdir / "checkpoints").steps() == [20]
+    # A picture comes after the checkpoint of its step, which may have been whole by then.
+    steps = checkpoints.Checkpoints(disk.workdir / "checkpoints").steps()
+    assert steps == [20] or (place == "picture" and steps == [40, 20])
     assert not list(disk.workdir.rglob("*.part"))
     # It is still full.
     assert launch.main(train) == 1
     assert capsys.readouterr().err.count("\n") == 1
     disk.free()
     assert launch.main(train) == 0
-    assert ", from step 20\n" in capsys.readouterr().out
+    assert f", from step {steps[0]}\n" in capsys.readouterr().out
     cli.assert_same_checkpoint(whole, disk.workdir, 40)
     steps = [row["step"] for row in logs.read_metrics(disk.workdir) if "loss/vae" in row]
     assert steps == [10, 20, 30, 40]
