@@ -21,6 +21,10 @@ class UserError(Exception):
         super().__init__("\n  ".join((message, *details)))
         self.message, self.details = message, details
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows of it: what it says, and not where in this package."""
+        return [f"UserError: {self}"]
+
 
 def first(lines: Sequence[str], number: int) -> list[str]:
     """The first few, and how many more there are."""

@@ -30,13 +30,18 @@ x = run.data("test", num=4)["x"]
 run.show(run.interpolate(x[0], x[1]))
 """,
 )
+WRONG = "run.sample(0)"
 
 
 def test_fit_and_show(tmp_path):
     notebook = nbformat.v4.new_notebook()
     start = f"import os; os.chdir({str(cli.ROOT)!r}); WORKDIR = {str(tmp_path / 'run')!r}"
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in (start, *CELLS)]
-    NotebookClient(notebook, timeout=None).execute()
+    notebook.cells.append(nbformat.v4.new_code_cell(WRONG))
+    NotebookClient(notebook, timeout=None, allow_errors=True).execute()
+    (error,) = [o for cell in notebook.cells for o in cell.outputs if o.output_type == "error"]
+    assert error.traceback == ["UserError: num=0 must be a whole number of at least 1"]
+    notebook.cells.pop()
     _, _, fit, show, card, figures, log, parts, line = (c.outputs for c in notebook.cells)
     shown = [o.data["text/html"] for o in fit if "text/html" in o.get("data", {})]
     bars = [html for html in shown if "<progress" in html]
