@@ -294,7 +294,7 @@ def _briefly(names: list[str]) -> str:
         file, _, rest = name.partition(":")
         files.setdefault(file, []).append(rest)
     return "; ".join(
-        f"`{file}`" + (f": {', '.join(rests)}" if any(rests) else "")
+        f"`{file}`" + (f": {', '.join(r or 'as it is' for r in rests)}" if any(rests) else "")
         for file, rests in files.items()
     )
 
