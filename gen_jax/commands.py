@@ -224,7 +224,10 @@ def report(flags: argparse.Namespace, overrides: list[str]) -> None:
     from gen_jax.workdir.claim import folder as folder_of
 
     _refuse(overrides)
-    workdirs = [folder_of(part) for part in _listed(str(_require_workdir(flags)))]
+    given = _require_workdir(flags)
+    # A folder's own name may have commas in it, as those of a sweep's trials.
+    parts = [str(given)] if given.is_dir() else _listed(str(given))
+    workdirs = [folder_of(part) for part in parts]
     if len(workdirs) == 1 and not flags.out:
         print(f"wrote {html.write_report(workdirs[0])}")
         return

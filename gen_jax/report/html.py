@@ -155,11 +155,12 @@ def _pictures(workdir: Path, config: ConfigDict) -> Section:
 
 def _found_pictures(workdir: Path, config: ConfigDict) -> dict[str, Any]:
     """Those of a run, by name."""
-    of_which = " Replica 0." if config.num_replicas > 1 else ""
+    replica = (_read_evaluation(workdir) or {}).get("replica", 0)
+    of_which = f" Replica {replica}." if config.num_replicas > 1 else ""
     found = {}
     for name, caption in _captions(workdir / "samples").items():
         path = workdir / "samples" / f"{name}.png"
-        if _is_picture(path):
+        if is_picture(path):
             found[name] = page.picture(path.read_bytes(), name, caption + of_which)
     return found
 
@@ -186,7 +187,7 @@ def _training(logs: Mapping[str, list[dict]]) -> Section:
 def _timeline(workdir: Path) -> Section:
     section = {"title": "Samples over training"}
     found = (workdir / "samples").glob("step_*.png")
-    paths = sorted(p for p in found if re.fullmatch(r"step_\d{8,10}", p.stem) and _is_picture(p))
+    paths = sorted(p for p in found if re.fullmatch(r"step_\d{8,10}", p.stem) and is_picture(p))
     if len(paths) < 2:
         return section
     count = min(8, len(paths))
@@ -280,7 +281,7 @@ def _pictures_beside(configs: Mapping[Path, ConfigDict], names: Mapping[Path, st
     return {"title": "Pictures", "pictures": groups}
 
 
-def _is_picture(path: Path) -> bool:
+def is_picture(path: Path) -> bool:
     """Whether it is a PNG: a link to some other file must not end in a page that is passed on."""
     if not path.is_file():
         return False

@@ -21,6 +21,7 @@ def write(path: Path, title: str, lead: str, sections: Sequence[Section]) -> Pat
     page = _template().render(
         title=title, lead=lead, sections=shown, plotly=_plotly() if curves else ""
     )
+    path.parent.mkdir(parents=True, exist_ok=True)
     return files.write_whole(path, page)
 
 

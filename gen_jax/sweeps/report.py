@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 from gen_jax import files
+from gen_jax.errors import UserError
 from gen_jax.report import charts, curves, html, page
 from gen_jax.sweeps.spec import Sweep
 from gen_jax.sweeps.study import Trial
@@ -47,8 +48,9 @@ def write(folder: Path, title: str, sweep: Sweep, trials: list[Trial]) -> Path:
     measured = [trial for trial in trials if trial.value is not None]
     values = [trial.value for trial in measured]
     points = {key: [trial.overrides.get(key) for trial in measured] for key in keys}
+    reports = _write_reports(folder, trials)
     table = [
-        [*map(page.cell, row[:-1]), page.cell(row[-1], link=f"{trial.workdir}/report.html")]
+        [*map(page.cell, row[:-1]), page.cell(row[-1], link=reports.get(trial.workdir, ""))]
         for row, trial in zip(shown, trials, strict=True)
     ]
     sections = [{"title": "Runs", "table": {"head": header, "rows": table}}]
@@ -60,18 +62,29 @@ def write(folder: Path, title: str, sweep: Sweep, trials: list[Trial]) -> Path:
         for name, png in drawn.items():
             group = {"layout": "one", "pictures": [page.picture(png, name, "", plain=True)]}
             sections.append({"title": name, "pictures": [group]})
-    for workdir in dict.fromkeys(folder / trial.workdir for trial in trials):
-        if (workdir / "config.json").exists():
-            html.write_report(workdir)
     sections += [_best(folder, trials), _curves(folder, trials[:_MAX_CURVES])]
     return page.write(folder / "report.html", title, lead, sections)
+
+
+def _write_reports(folder: Path, trials: list[Trial]) -> dict[str, str]:
+    """Of the runs that have begun: where each one's is, by its workdir."""
+    written = {}
+    for workdir in dict.fromkeys(trial.workdir for trial in trials):
+        if not (folder / workdir / "config.json").exists():
+            continue
+        try:
+            html.write_report(folder / workdir)
+            written[workdir] = f"{workdir}/report.html"
+        except UserError as error:
+            print(f"warning: no report of {workdir}: {error}")
+    return written
 
 
 def _best(folder: Path, trials: list[Trial]) -> page.Section:
     """The samples of the first run that has a picture of them."""
     for trial in trials:
         path = folder / trial.workdir / "samples" / "samples.png"
-        if path.is_file() and not trial.replica:  # whose samples are drawn
+        if html.is_picture(path) and not trial.replica:  # whose samples are drawn
             shown = page.picture(path.read_bytes(), "samples", trial.name)
             group = {"layout": "gallery", "pictures": [shown]}
             return {"title": "Samples of the best run", "pictures": [group]}

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import cli
@@ -125,6 +126,16 @@ def test_several_runs_beside_one_another(runs, capsys):
     assert len(values) >= 2
     assert launch.main(["report", f"--workdir={runs / 'a'},{runs / 'c'}", f"--out={out}"]) == 1
     assert "no run in" in capsys.readouterr().err
+    assert launch.main(["report", folders, f"--out={runs / 'new' / 'both.html'}"]) == 0
+    assert (runs / "new" / "both.html").exists()
+
+
+def test_a_workdir_with_a_comma_in_its_name(runs, tmp_path):
+    workdir = shutil.copytree(runs / "b", tmp_path / "003_lr=0.1,beta=1")
+    evaluation = json.loads((workdir / "evaluation.json").read_text()) | {"replica": 1}
+    (workdir / "evaluation.json").write_text(json.dumps(evaluation))
+    assert launch.main(["report", f"--workdir={workdir}"]) == 0
+    assert "Replica 1." in " ".join(Page((workdir / "report.html").read_text()).words)
 
 
 def test_what_a_strangers_log_says_is_text(tmp_path):
