@@ -15,23 +15,22 @@ from gen_jax.config import experiment
 
 @experiment("autoregressive", kind=("", "bytes", "gpu"))
 def get_config(config, kind):
-    config.steps = 25_000
-    config.batch_size = 32
+    config.steps = 45_000
+    config.batch_size = 16
     config.steps_per_dispatch = 10
     config.log_every = 200
     config.eval_every = config.checkpoint_every = 2_500
     config.data.name = "mnist"
     config.data.num_validation = 1_000
-    config.optim.lr = 2e-3
+    config.optim.lr = 1.5e-3
     config.optim.schedule = "cosine"
     config.optim.clip_norm = 1.0
-    config.optim.ema_half_life = 200.0
+    config.optim.ema_half_life = 500.0
     config.model.network = "pixelcnn"
     config.model.features = 32
-    config.model.layers = 5
     if kind == "bytes":
         config.data.preprocess = "bytes"
         config.model.likelihood = "discretized_logistic_mixture"
     if kind == "gpu":
         config.steps, config.batch_size = 200_000, 128
-        config.model.features, config.model.layers = 64, 12
+        config.model.features, config.model.dilations = 64, (1, 2, 1, 4, 1, 2, 1) * 2

@@ -30,7 +30,14 @@ SETTINGS = {
     ),
     "order_seed": Setting(0, "of the random orders"),
     "features": Setting(32, "of each of the PixelCNN's stacks", minimum=1),
-    "layers": Setting(7, "of the PixelCNN after the first", maximum=1_000),
+    "dilations": Setting(
+        (1, 2, 1, 4, 1, 2, 1),
+        "of each layer of the PixelCNN after the first",
+        minimum=1,
+        maximum=1_000,
+        element=1,
+        smoke=lambda dilations: dilations[:2],
+    ),
     "kernel": Setting(3, "side of its windows, odd", minimum=1, maximum=31),
     "first_kernel": Setting(7, "that of the first layer's", minimum=1, maximum=31),
     "conditional": Setting(False, "whether the model is given the label"),
@@ -66,7 +73,7 @@ def build(model: ConfigDict, spec: DataSpec) -> Autoregressive:
     else:
         network = PixelCNN(
             model.features,
-            model.layers,
+            tuple(model.dilations),
             likelihood.num_params,
             model.kernel,
             model.first_kernel,

@@ -35,15 +35,15 @@ class PixelCNN(nn.Module):
 
     Attributes:
       features: F, of each stack.
-      layers: gated layers after the first.
+      dilations: of each gated layer after the first, steps between the pixels of its windows.
+      num_params: P, of each channel.
       kernel: side of their windows, odd; of the first it is `first_kernel`.
       first_kernel: 7 in the paper.
-      num_params: P, of each channel.
       dtype: of the arithmetic.
     """
 
     features: int
-    layers: int
+    dilations: tuple[int, ...]
     num_params: int
     kernel: int = 3
     first_kernel: int = 7
@@ -58,34 +58,39 @@ class PixelCNN(nn.Module):
         channels = x.shape[-1]
         # Moved by one row and by one column: from here on a layer may look at its own place.
         vertical, horizontal = self._layer(
-            _down(x), _right(x), context, self.first_kernel, skip=None, name="first"
+            _down(x), _right(x), context, self.first_kernel, 1, skip=None, name="first"
         )
-        for index in range(self.layers):
+        for index, step in enumerate(self.dilations):
             vertical, horizontal = self._layer(
-                vertical, horizontal, context, self.kernel, horizontal, f"layer_{index}"
+                vertical, horizontal, context, self.kernel, step, horizontal, f"layer_{index}"
             )
         h = nn.relu(self._conv(self.features, (1, 1), "hidden")(nn.relu(horizontal)))
         outputs = self._conv(channels * self.num_params, (1, 1), "output")(h)
         return outputs.reshape(*x.shape, self.num_params)
 
-    def _conv(self, features: int, window: tuple[int, int], name: str) -> Conv:
+    def _conv(self, features: int, window: tuple[int, int], name: str, step: int = 1) -> Conv:
         # Over the rows above and this one, or the columns to the left and this one.
-        pads = [(size - 1, 0) for size in window]
-        return Conv(features, window, padding=pads, dtype=self.dtype, name=name)
+        pads = [(step * (size - 1), 0) for size in window]
+        dilation = (step, step)
+        return Conv(
+            features, window, padding=pads, kernel_dilation=dilation, dtype=self.dtype, name=name
+        )
 
-    def _layer(self, vertical, horizontal, context, kernel, skip, name):
+    def _layer(self, vertical, horizontal, context, kernel, step, skip, name):
         """One gated layer (figure 2): both stacks [B, H, W, .] -> [B, H, W, F]."""
         double, half = 2 * self.features, kernel // 2
+        reach = step * half
         # The rows above and this one of the vertical stack, which are all above the pixel's own.
         window = Conv(
             double,
             (half + 1, kernel),
-            padding=[(half, 0), (half, half)],
+            padding=[(reach, 0), (reach, reach)],
+            kernel_dilation=(step, step),
             dtype=self.dtype,
             name=f"{name}_vertical",
         )
         v = window(vertical)
-        h = self._conv(double, (1, half + 1), f"{name}_horizontal")(horizontal)
+        h = self._conv(double, (1, half + 1), f"{name}_horizontal", step)(horizontal)
         h += self._conv(double, (1, 1), f"{name}_between")(v)
         if context is not None:
             both = nn.Dense(2 * double, use_bias=False, dtype=self.dtype, name=f"{name}_context")

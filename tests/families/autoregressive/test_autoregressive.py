@@ -19,7 +19,7 @@ NETWORKS = {
     "reverse": {"network": "made", "hidden": (12,), "order": "reverse"},
     "orders": {"network": "made", "hidden": (12, 9), "num_orders": 3},
     "linear": {"network": "made", "hidden": ()},
-    "pixelcnn": {"network": "pixelcnn", "features": 4, "layers": 2, "first_kernel": 5},
+    "pixelcnn": {"network": "pixelcnn", "features": 4, "dilations": (1, 2), "first_kernel": 5},
 }
 HEADS = {
     "bernoulli": DataSpec("binary", SHAPE, 2, num_classes=3),
@@ -93,7 +93,7 @@ def test_an_output_sees_what_comes_before_it_and_nothing_else(network):
 def test_the_pixelcnn_has_no_blind_spot():
     """Everything above is seen as far as the layers reach, the pixels above right included."""
     spec = DataSpec("binary", (13, 13, 1), 2)
-    family, params, _ = build("pixelcnn", spec, layers=3, first_kernel=3)
+    family, params, _ = build("pixelcnn", spec, dilations=(1, 1, 1), first_kernel=3)
 
     def output(x):
         outputs = family.network.apply({"params": params["autoregressive"]}, x[None], None, None)
