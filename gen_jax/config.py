@@ -98,6 +98,22 @@ DATA = {
     "resident_limit_mb": Setting(
         2_048, "larger training sets stream from the host", affects="nothing"
     ),
+    "window": Setting(
+        65, "elements of an example, of sequences", minimum=2, maximum=2**20, smoke=16
+    ),
+    "context": Setting(
+        1,
+        "of sequences: so many elements before it, at least, has each that a figure is of",
+        minimum=1,
+        maximum=2**20,
+        smoke=1,
+        affects="figures",
+    ),
+    "rate": Setting(
+        0.0,
+        "samples of sound a second, which is resampled, 0: as it is; frames of music, 0: 4",
+        maximum=1e6,
+    ),
     "image_size": Setting(0, "of the square that images become; 0: as stored", maximum=8_192),
     "crop": Setting(True, "whether that is cut from the middle, or the whole squeezed"),
     "grayscale": Setting(False, "whether images of a folder lose their colours"),

@@ -149,7 +149,9 @@ class WindowExamples:
       sequence: [N, ...], tokens or samples of sound.
       start: where each window begins, int32 [n].
       length: T, of a window; x is [T, ...].
-      arrays: what else a window has, as its label: [n, ...] each.
+      arrays: what else a window has, as its label: [n, ...] each. With `length`, how many elements
+        of it there are, x is 0 behind them.
+      spans: where each piece of the sequence begins and ends, [P, 2].
     """
 
     split: str
@@ -157,6 +159,7 @@ class WindowExamples:
     start: np.ndarray
     length: int
     arrays: Stored = dataclasses.field(default_factory=dict)
+    spans: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
     @classmethod
     def every(
@@ -175,6 +178,53 @@ class WindowExamples:
         start = np.arange(0, len(sequence) - length + 1, stride, dtype=np.int32)
         return cls(split, sequence, start, length)
 
+    @classmethod
+    def of_pieces(
+        cls,
+        split: str,
+        pieces: Sequence[np.ndarray],
+        length: int,
+        stride: int,
+        *,
+        unscored: int = 0,
+        once: bool = False,
+        labels: np.ndarray | None = None,
+    ) -> "WindowExamples":
+        """Windows of pieces, each within one: x, length and scored_from.
+
+        Args:
+          split: name of the split.
+          pieces: [N_i, ...] each, of at least one element.
+          length: T, of a window; a shorter piece is a window that is not full.
+          stride: elements from one window of a piece to the next.
+          unscored: first elements of a piece that are no part of a figure.
+          once: whether every other element is scored in one window and in one alone, for which
+            `scored_from` has where that begins; else windows are whole, for training.
+          labels: one of each piece.
+        """
+        sizes = np.array([len(piece) for piece in pieces])
+        offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        start, count, scored, owner = [], [], [], []
+        for number, (size, offset) in enumerate(zip(sizes, offsets, strict=True)):
+            last = max(size - length, 0)
+            own = np.arange(0, last + 1, stride)
+            if once and own[-1] < last:
+                own = np.append(own, own[-1] + stride)  # of what is left at the end
+            seen = np.concatenate([[unscored], np.minimum(own[:-1] + length, size)])
+            start.append(offset + own)
+            count.append(np.minimum(length, size - own))
+            scored.append(seen - own if once else np.zeros_like(own))
+            owner.append(np.full(len(own), number))
+        filled = np.concatenate(
+            [*pieces, np.zeros((length, *pieces[0].shape[1:]), pieces[0].dtype)]
+        )
+        arrays = {"length": count, "scored_from": scored}
+        arrays = {name: np.concatenate(each).astype(np.int32) for name, each in arrays.items()}
+        if labels is not None:
+            arrays["label"] = np.asarray(labels, np.int32)[np.concatenate(owner)]
+        spans = np.stack([offsets, offsets + sizes], 1)
+        return cls(split, filled, np.concatenate(start).astype(np.int32), length, arrays, spans)
+
     def __len__(self) -> int:
         return len(self.start)
 
@@ -190,8 +240,12 @@ class WindowExamples:
 
     def take(self, resident, index):
         place = resident["start"][index][:, None] + np.arange(self.length)
-        windows = {"x": resident["sequence"][place]}
-        return windows | {name: resident[name][index] for name in self.arrays}
+        arrays = {name: resident[name][index] for name in self.arrays}
+        x = resident["sequence"][place]
+        if "length" in arrays:
+            there = np.arange(self.length) < arrays["length"][:, None]
+            x = x * there.reshape(*there.shape, *[1] * (x.ndim - 2)).astype(x.dtype)
+        return {"x": x, **arrays}
 
     def subset(self, split: str, rows: np.ndarray) -> "WindowExamples":
         arrays = {name: array[rows] for name, array in self.arrays.items()}
@@ -223,7 +277,7 @@ def carve(examples: Examples, name: str, count: int, seed: int) -> tuple[Example
     """
     names = getattr(examples, "names", ())
     if names and len(examples) > 1:
-        place = np.array([_hash(names[row], seed) for row in examples.rows])
+        place = np.array([hashed_place(names[row], seed) for row in examples.rows])
         chosen = place < HASHED_SHARE
         if chosen.all() or not chosen.any():
             chosen = place == place.min()
@@ -242,7 +296,7 @@ def _divide(examples: Examples, name: str, chosen: np.ndarray) -> tuple[Examples
     return examples.subset(examples.split, rest), examples.subset(name, taken)
 
 
-def _hash(name: str, seed: int) -> float:
+def hashed_place(name: str, seed: int) -> float:
     """A number in [0, 1) that depends on a name and a seed alone."""
     digest = hashlib.blake2b(name.encode(), digest_size=8, salt=str(seed).encode()[:16])
     return int.from_bytes(digest.digest(), "big") / 2**64
@@ -259,6 +313,8 @@ class Source:
       class_names: one for each label.
       vocabulary: the symbol of each token, of sequences of tokens.
       given: what else an example has for a model to be conditioned on.
+      medium: of sequences, see `DataSpec`.
+      rate: likewise.
       fingerprint: of data that have no place of their own, so that a run is not resumed on others.
       files: what the data are read from, where files may come and go: names and sizes.
     """
@@ -269,5 +325,7 @@ class Source:
     class_names: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()
     given: Mapping[str, DataSpec] = dataclasses.field(default_factory=dict)
+    medium: str = ""
+    rate: float = 0.0
     fingerprint: str = ""
     files: tuple[str, ...] = ()

@@ -31,6 +31,13 @@ NAMES = {
     "fashion_mnist": "Fashion-MNIST, likewise",
     "kmnist": "Kuzushiji-MNIST, likewise",
     "stacked_mnist": "triples of MNIST's digits, one in each channel: 1,000 modes",
+    "text:/path": "a text, in windows of its characters",
+    "lines:/path": "a text whose lines are the examples, as names",
+    "music:/path.mat": "pieces as frames of 88 keys, in the form of Boulanger-Lewandowski's sets",
+    "chords": "chords with a melody above them, drawn by a seed, as music",
+    "audio:/path": "a folder of wav files; spoken digits, or folders as classes",
+    "notes": "notes that fade, drawn by a seed, as sound",
+    "grammar": "sentences of a small grammar, drawn by a seed, as a text",
     "folder:/path": "a folder of images; folders in it are classes, train/ and test/ splits",
     "arrays:/path/to.npz": "x and label in a file of numpy's; gen_jax.fit(arrays=...) in memory",
 }
@@ -40,13 +47,15 @@ NAMES = {
 class Dataset:
     """A dataset: what an example is, and its splits train, validation and test.
 
-    With `data.anomalies` there is a split "anomalies" too, with labels of its own.
+    Of sequences, `context` is `data.context`. With `data.anomalies` there is a split "anomalies"
+    too, with labels of its own.
     """
 
     name: str
     spec: DataSpec
     splits: dict[str, Examples]
     fingerprint: str = ""
+    context: int = 0
     files: tuple[str, ...] = ()
 
     def batch(self, split: str, index: Sequence[int]) -> Batch:
@@ -77,12 +86,23 @@ def load(config: ConfigDict, arrays: Mapping[str, np.ndarray] | None = None) -> 
         )
     if config.anomalies:
         splits["anomalies"] = _anomalies(spec, config)
-    return Dataset(config.name, spec, splits, source.fingerprint, source.files)
+    context = config.context if spec.medium else 0
+    return Dataset(config.name, spec, splits, source.fingerprint, context, source.files)
 
 
 def _read(name: str, config: ConfigDict, given: Mapping[str, np.ndarray] | None = None) -> Source:
     # Imported here: each reader brings a library that only its datasets need.
-    from gen_jax.data.readers import arrays, digits, folder, stacked, synthetic, tfds
+    from gen_jax.data.readers import (
+        arrays,
+        audio,
+        digits,
+        folder,
+        music,
+        stacked,
+        synthetic,
+        text,
+        tfds,
+    )
 
     if name == "digits":
         return digits.read(TEST_SEED)
@@ -94,6 +114,17 @@ def _read(name: str, config: ConfigDict, given: Mapping[str, np.ndarray] | None 
         return arrays.read(given)
     if name.startswith("arrays:"):
         return arrays.read_file(name.removeprefix("arrays:"))
+    made = {"grammar": text.grammar, "chords": music.chords, "notes": audio.notes}
+    if name in made:
+        return made[name](config)
+    if name.startswith("text:"):
+        return text.read(name.removeprefix("text:"), config)
+    if name.startswith("lines:"):
+        return text.read_lines(name.removeprefix("lines:"), config)
+    if name.startswith("music:"):
+        return music.read(name.removeprefix("music:"), config)
+    if name.startswith("audio:"):
+        return audio.read(name.removeprefix("audio:"), config)
     if name.startswith("folder:"):
         return folder.read(name.removeprefix("folder:"), config)
     if tfds.may_have(name, config):
@@ -126,6 +157,8 @@ def _anomalies(spec: DataSpec, config: ConfigDict) -> Examples:
 
 def _spec(config: ConfigDict, source: Source) -> DataSpec:
     valid = list(IMAGE_PREPROCESSING) if source.levels else ["none"]
+    if source.medium:
+        valid = {"sound": ["bytes"], "music": ["fixed_binarization"]}.get(source.medium, ["none"])
     if config.preprocess not in valid:
         raise UserError(
             f"data.preprocess {config.preprocess!r} does not suit {config.name}; use "
@@ -141,4 +174,6 @@ def _spec(config: ConfigDict, source: Source) -> DataSpec:
         dynamic=dynamic,
         vocabulary=source.vocabulary,
         given=source.given,
+        medium=source.medium,
+        rate=source.rate,
     )

@@ -14,6 +14,7 @@ from gen_jax import keys as keys_lib
 from gen_jax.errors import UserError
 
 KINDS = ("binary", "bytes", "real", "tokens")
+MEDIA = ("", "text", "lines", "sound", "music")
 
 Batch = dict[str, jax.Array]
 
@@ -42,6 +43,9 @@ class DataSpec:
       vocabulary: the symbol of each token.
       given: what else an example has that a model may be conditioned on, besides its label, by the
         name under which it is stored and batched.
+      medium: of sequences, what they are: "text" [T]; "lines" [T], each of which ends with a line
+        break; "sound" [T]; "music" [T, 88], frames of keys. "" for all else.
+      rate: of sound, samples a second; of music, frames a second.
     """
 
     kind: str
@@ -52,6 +56,8 @@ class DataSpec:
     dynamic: bool = True
     vocabulary: tuple[str, ...] = ()
     given: Mapping[str, "DataSpec"] = FrozenDict()
+    medium: str = ""
+    rate: float = 0.0
 
     def __post_init__(self):
         object.__setattr__(self, "given", FrozenDict(self.given))  # so that a spec can be hashed
@@ -59,6 +65,7 @@ class DataSpec:
         assert self.kind in ("real", "tokens") or self.levels >= 2, self
         assert (self.kind == "tokens") == bool(self.vocabulary), self
         assert not {"x", "label"} & {*self.given}, self
+        assert self.medium in MEDIA, self
 
     @property
     def is_image(self) -> bool:
@@ -204,6 +211,8 @@ class DataSpec:
         Raises:
           ValueError: for what is no spec.
         """
+        # Runs of before there were sequences do not say what they are of.
+        given = {"medium": "", "rate": 0.0, **given} if isinstance(given, dict) else given
         if not isinstance(given, dict) or {*given} != {f.name for f in dataclasses.fields(cls)}:
             raise ValueError("it does not have the parts of a description of data")
         lists = {name: tuple(given[name]) for name in ("shape", "class_names", "vocabulary")}
@@ -212,6 +221,8 @@ class DataSpec:
         if not (
             given["kind"] in KINDS
             and isinstance(given["dynamic"], bool)
+            and isinstance(given["rate"], float)
+            and 0 <= given["rate"] < math.inf
             and all(type(n) is int and 0 <= n <= _MAX_NAMES for n in counts)
             and all(lists["shape"])
             and 0 < math.prod(lists["shape"]) <= _MAX_DIMS

@@ -137,6 +137,13 @@ class Density(Protocol):
         """Of each example."""
 
 
+class ElementDensity(Protocol):
+    """A model that says log p of each element of a sequence, given those before it."""
+
+    def element_log_probs(self, params: Params, extra: Extra, batch: Batch) -> jax.Array:
+        """Nats, [B, T], of the elements in the order of the sequence."""
+
+
 class LogWeights(NamedTuple):
     """Terms of log w = log p(x|z) + log p(z) - log q(z|x) with z ~ q(z|x).
 

@@ -1,22 +1,31 @@
-"""Autoregressive models of images: MADE and the gated PixelCNN."""
+"""Autoregressive models of images, text, music and sound."""
+
+import dataclasses
 
 import flax.linen as nn
 from ml_collections import ConfigDict
 
 from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
+from gen_jax.errors import UserError
 from gen_jax.families import requirements
-from gen_jax.families.autoregressive import made
-from gen_jax.families.autoregressive.family import DECODINGS, Autoregressive, Orders
+from gen_jax.families.autoregressive.family import CHOICES, Autoregressive, Orders
+from gen_jax.families.autoregressive.made import MADE
 from gen_jax.families.autoregressive.pixelcnn import PixelCNN
+from gen_jax.families.autoregressive.recurrent import CELLS, Recurrent
+from gen_jax.families.autoregressive.sequence import Head, Reader
+from gen_jax.families.autoregressive.transformer import Transformer
+from gen_jax.families.autoregressive.wavenet import WaveNet
 from gen_jax.families.base import TEMPERATURE, FamilyDefinition
-from gen_jax.families.requirements import IMAGES, LABELS, Requirement, only
+from gen_jax.families.requirements import IMAGES, LABELS, Requirement, Values, only
+from gen_jax.likelihoods import Likelihood
 from gen_jax.settings import Setting
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "gelu": nn.gelu}
+NETWORKS = ("made", "pixelcnn", "transformer", *CELLS, "wavenet")
 
 SETTINGS = {
-    "network": Setting("made", "of the conditionals", choices=("made", "pixelcnn")),
+    "network": Setting("made", "of the conditionals", choices=NETWORKS),
     "hidden": Setting((512, 512), "widths of MADE's layers", minimum=1),
     "activation": Setting("relu", "of MADE's layers", choices=tuple(ACTIVATIONS)),
     "order": Setting(
@@ -29,29 +38,67 @@ SETTINGS = {
         maximum=1_024,
     ),
     "order_seed": Setting(0, "of the random orders"),
-    "features": Setting(32, "of each of the PixelCNN's stacks", minimum=1),
+    "features": Setting(32, "of each layer, but for MADE's", minimum=1),
     "dilations": Setting(
         (1, 2, 1, 4, 1, 2, 1),
-        "of each layer of the PixelCNN after the first",
+        "of each layer of the PixelCNN after the first, or of WaveNet",
         minimum=1,
-        maximum=1_000,
+        maximum=65_536,
         element=1,
         smoke=lambda dilations: dilations[:2],
     ),
-    "kernel": Setting(3, "side of its windows, odd", minimum=1, maximum=31),
-    "first_kernel": Setting(7, "that of the first layer's", minimum=1, maximum=31),
+    "kernel": Setting(3, "side of the PixelCNN's windows, odd", minimum=1, maximum=31),
+    "first_kernel": Setting(7, "that of its first layer's", minimum=1, maximum=31),
+    "layers": Setting(
+        4, "blocks of the transformer, or layers of cells", minimum=1, maximum=1_000, smoke=2
+    ),
+    "heads": Setting(4, "of the transformer's attention", minimum=1),
+    "window": Setting(0, "elements that its attention sees; 0: as many as an example has"),
+    "dropout": Setting(0.0, "of the transformer and of cells, in training", maximum=0.99),
+    "skip": Setting(128, "of WaveNet: features of the skips", minimum=1),
+    "joint": Setting(
+        0, "of vectors as elements: width of the layer by which their parts depend on one another"
+    ),
     "conditional": Setting(False, "whether the model is given the label"),
+    "label_dropout": Setting(
+        0.0, "share of training examples whose label is withheld, for guidance", maximum=0.99
+    ),
     **likelihoods.SETTINGS,
 }
+
+_DISCRETE = Values(
+    "binary, bytes or tokens", lambda spec: spec.kind in ("binary", "bytes", "tokens"), None
+)
+_SEQUENCES = Values("sequences", lambda spec: bool(spec.medium), None)
+_FRAMES = Values("music", lambda spec: spec.medium == "music", None)
+_ODD = Values(" that is odd", lambda value: value % 2 == 1, 3)
+_BUT_MADE = only(*NETWORKS[1:])
 
 REQUIREMENTS = (
     Requirement({"network": only("pixelcnn")}, {"data": IMAGES}, "it reads rows and columns"),
     Requirement(
-        {"network": only("pixelcnn")},
+        {"network": only("transformer")}, {"data": _DISCRETE}, "each value has a vector of its own"
+    ),
+    Requirement(
+        {"network": only(*CELLS, "wavenet")}, {"data": _SEQUENCES}, "it reads one after another"
+    ),
+    Requirement(
+        {"network": _BUT_MADE},
         {"order": only("raster"), "num_orders": only(1)},
-        "its windows have the order of rows and columns",
+        "the network has the order of the data",
+    ),
+    Requirement({"network": only("pixelcnn")}, {"kernel": _ODD, "first_kernel": _ODD}, "of sides"),
+    Requirement(
+        {"joint": requirements.above(0, 256)},
+        {"data": _FRAMES, "network": only("transformer", *CELLS, "wavenet")},
+        "it is of the keys of a frame",
     ),
     Requirement({"conditional": only(True)}, {"data": LABELS}, "there is nothing to be given"),
+    Requirement(
+        {"label_dropout": requirements.above(0, 0.1)},
+        {"conditional": only(True)},
+        "there is no label to withhold",
+    ),
 )
 
 
@@ -62,25 +109,41 @@ def build(model: ConfigDict, spec: DataSpec) -> Autoregressive:
       UserError: for what does not go together, or not with the data.
     """
     requirements.check(model, spec, REQUIREMENTS)
-    likelihood = likelihoods.from_config(model, spec)
-    if model.network == "made":
-        network = made.MADE(
-            spec.num_dims,
-            tuple(model.hidden),
-            likelihood.num_params,
-            ACTIVATIONS[model.activation],
-        )
-    else:
-        network = PixelCNN(
-            model.features,
-            tuple(model.dilations),
-            likelihood.num_params,
-            model.kernel,
-            model.first_kernel,
-        )
+    # What goes together: the channels of a PixelCNN's pixel, the keys of a frame.
+    whole = model.network == "pixelcnn" or spec.medium == "music"
+    element = spec.shape[-1:] if whole else (1,)
+    likelihood = likelihoods.from_config(model, dataclasses.replace(spec, shape=element))
+    network = _network(model, spec, element, likelihood)
     orders = Orders(spec.num_dims, model.order, model.num_orders, model.order_seed)
     given = ("label",) if model.conditional else ()
-    return Autoregressive(spec, network, likelihood, orders, given)
+    joint = model.joint > 0
+    return Autoregressive(spec, network, likelihood, orders, given, model.label_dropout, joint)
+
+
+def _network(
+    model: ConfigDict, spec: DataSpec, element: tuple[int, ...], likelihood: Likelihood
+) -> nn.Module:
+    num_params = likelihood.num_params
+    if model.network == "made":
+        activation = ACTIVATIONS[model.activation]
+        return MADE(spec.num_dims, tuple(model.hidden), num_params, activation=activation)
+    if model.network == "pixelcnn":
+        sizes = (model.kernel, model.first_kernel)
+        return PixelCNN(element, model.features, tuple(model.dilations), num_params, *sizes)
+    values = 0 if spec.medium == "music" else spec.levels or len(spec.vocabulary)
+    reader = Reader(model.features, values, spec.shape if spec.is_image else ())
+    output = Head(element, num_params, model.joint)
+    if model.network in CELLS:
+        return Recurrent(element, reader, output, model.network, model.layers, model.dropout)
+    if model.network == "wavenet":
+        return WaveNet(element, reader, output, model.skip, tuple(model.dilations))
+    if model.features % (2 * model.heads):
+        raise UserError(
+            f"model.features={model.features} must be a multiple of 2 * model.heads="
+            f"{2 * model.heads}: --config.model.heads=1, or other features"
+        )
+    window = model.window or spec.num_dims // element[0]
+    return Transformer(element, reader, output, model.layers, model.heads, window, model.dropout)
 
 
 DEFINITION = FamilyDefinition(
@@ -91,11 +154,25 @@ DEFINITION = FamilyDefinition(
     sample_options={
         "temperature": TEMPERATURE,
         "decoding": Setting(
-            "jacobi",
-            "jacobi: all at once until nothing changes; sequential: one after another",
-            choices=tuple(DECODINGS),
+            "auto",
+            "cached: one element after another, from what the network remembers; jacobi: all at "
+            "once until nothing changes; sequential: by the whole network for each; auto: cached "
+            "where the network can, else jacobi",
+            choices=CHOICES,
             affects="nothing",
         ),
+        "top_k": Setting(0, "of a categorical, the likeliest values; 0: all", affects="figures"),
+        "top_p": Setting(
+            1.0,
+            "of a categorical, the likeliest values with this share of the probability",
+            minimum=0.001,
+            maximum=1.0,
+            affects="figures",
+        ),
+        "guidance": Setting(
+            0.0, "how far logits go from those without a label; 0: not", affects="figures"
+        ),
+        "length": Setting(0, "of sequences, elements; 0: as in training", affects="figures"),
     },
     validation_metrics=("nll",),
     metrics=("nll",),

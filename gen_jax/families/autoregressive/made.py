@@ -4,6 +4,7 @@ Germain et al. 2015 (arXiv 1502.03509).
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -31,11 +32,19 @@ class MADE(nn.Module):
     size: int
     hidden: tuple[int, ...]
     num_params: int
+    element: ClassVar[tuple[int, ...]] = (1,)
+    reads_values: ClassVar[bool] = False
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: jax.Array, place: jax.Array, context: jax.Array | None) -> jax.Array:
+    def __call__(
+        self,
+        x: jax.Array,
+        place: jax.Array,
+        context: jax.Array | None,
+        keys: jax.Array | None = None,
+    ) -> jax.Array:
         """-> the parameters of each output, [B, D, P].
 
         Args:

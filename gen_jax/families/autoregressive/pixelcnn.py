@@ -5,6 +5,8 @@ no blind spot: the vertical one sees all rows above, the horizontal one the row'
 this one and what the vertical stack says.
 """
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -34,6 +36,7 @@ class PixelCNN(nn.Module):
     The channels of a pixel are independent, given the pixels before it.
 
     Attributes:
+      element: [C], of a pixel.
       features: F, of each stack.
       dilations: of each gated layer after the first, steps between the pixels of its windows.
       num_params: P, of each channel.
@@ -42,15 +45,23 @@ class PixelCNN(nn.Module):
       dtype: of the arithmetic.
     """
 
+    element: tuple[int, ...]
     features: int
     dilations: tuple[int, ...]
     num_params: int
     kernel: int = 3
     first_kernel: int = 7
     dtype: str = "float32"
+    reads_values: ClassVar[bool] = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, place: jax.Array, context: jax.Array | None) -> jax.Array:
+    def __call__(
+        self,
+        x: jax.Array,
+        place: jax.Array,
+        context: jax.Array | None,
+        keys: jax.Array | None = None,
+    ) -> jax.Array:
         """Images [B, H, W, C], context [B, N] or None -> [B, H, W, C, P].
 
         `place` is what MADE is told; the order of this network is that of its windows.
