@@ -27,7 +27,6 @@ def get_config(config, keys, network):
     config.steps_per_dispatch = 10
     config.log_every = 50
     config.eval_every = config.checkpoint_every = 100
-    config.keep_best = "nats_per_frame"
     config.data.name = "music:music/JSB_Chorales.mat"
     config.data.preprocess = "fixed_binarization"
     config.data.rate = 2.0  # frames are quarter notes

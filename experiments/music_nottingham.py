@@ -18,7 +18,6 @@ def get_config(config, keys):
     config.steps_per_dispatch = 10
     config.log_every = 100
     config.eval_every = config.checkpoint_every = 500
-    config.keep_best = "nats_per_frame"
     config.data.name = "music:music/Nottingham.mat"
     config.data.preprocess = "fixed_binarization"
     config.data.rate = 4.0

@@ -4,6 +4,7 @@ python launch.py                                     trains, evaluates and repor
 python launch.py train --config=experiments/F.py --workdir=W [--config.optim.lr=1e-3 ...]
 python launch.py evaluate --workdir=W [--metrics=elbo,nll] [--record=TABLE]
 python launch.py sample --workdir=W --num=64 [--label=3] [--seed=0] [--options.temperature=0.7]
+python launch.py sample --workdir=W --prompt="ROMEO:" --num=3 --options.length=500
 python launch.py report --workdir=W
 python launch.py sweep --config=experiments/F.py --workdir=S [--address=RAY_CLUSTER]
 python launch.py reproduce --table=T [--rows=A,B]    lists a table's rows, or measures some
@@ -84,6 +85,11 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     sample.add_argument("--num", type=int, default=64, help="how many")
     sample.add_argument("--label", help="of a class-conditional model: a number or a name")
     sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument(
+        "--prompt",
+        help="of text, sound and music, how samples begin: characters, FILE.wav, FILE.mid, or "
+        "test:NUMBER:COUNT for the first elements of an example; --options.length=N more follow",
+    )
     sample.add_argument("--temperature", type=float, help="short for --options.temperature")
     sample.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")
     report = add("report", "write report.html of a run, or of several: --workdir=A,B,C")

@@ -5,6 +5,7 @@ import errno
 import importlib
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -173,6 +174,8 @@ def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
     import numpy as np
 
     from gen_jax import files, pictures, run
+    from gen_jax.applications import media
+    from gen_jax.workdir import console
     from gen_jax.workdir.claim import samples_folder
 
     own = [argument for argument in overrides if argument.startswith("--options.")]
@@ -184,10 +187,13 @@ def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
     if flags.temperature is not None:
         options["temperature"] = flags.temperature
     trained = run.load(workdir, flags.replica, arguments=changes, step=_step(flags.step))
-    x = trained.sample(flags.num, flags.label, flags.seed, **options)
+    with console.ticks():
+        x = trained.sample(flags.num, flags.label, flags.seed, prompt=flags.prompt, **options)
     name = f"seed_{flags.seed}"
     if flags.label is not None:
         name = f"label_{flags.label.replace(os.sep, '_')}_{name}"
+    if flags.prompt:
+        name += f"_prompt_{re.sub(r'[^A-Za-z0-9]+', '-', flags.prompt)[:40].strip('-')}"
     if flags.replica:
         name += f"_replica_{flags.replica}"
     if flags.step:
@@ -198,6 +204,15 @@ def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
     np.savez(arrays, x=x)
     files.write_whole(folder / f"{name}.npz", arrays.getbuffer())
     print(f"wrote {folder / name}.npz ({', '.join(map(str, x.shape))}) in model units")
+    if trained.spec.medium:
+        found = media.files_of(trained.spec, x[:MAX_SHOWN], name)
+        for own_name, data in found.items():
+            print(f"wrote {files.write_whole(folder / own_name, data)}")
+        picture = media.picture(trained.spec, x[:4])
+        if picture is not None:
+            print(f"wrote {pictures.save_png(folder / f'{name}.png', picture)}")
+        else:
+            print(next(iter(found.values())).decode()[:2_000])
     if trained.spec.is_image:
         shown = min(len(x), MAX_SHOWN)
         picture = pictures.tile(trained.spec.to_uint8(x[:shown]))

@@ -12,6 +12,7 @@ from PIL import Image
 
 from gen_jax import config as config_lib
 from gen_jax import evaluation, experiment, export, families, parallel, pictures
+from gen_jax.applications import media
 from gen_jax.data.examples import ArrayExamples, chosen_rows
 from gen_jax.data.examples import batch as make_batch
 from gen_jax.data.spec import Batch, DataSpec
@@ -119,6 +120,7 @@ class Run:
         label: Labels = None,
         seed: int = 0,
         temperature: float | None = None,
+        prompt: str | np.ndarray | None = None,
         **options: Any,
     ) -> np.ndarray:
         """`num` samples [num, *shape] in model units; `label` for a class-conditional model.
@@ -132,6 +134,9 @@ class Run:
             for each; without it its classes take turns.
           seed: of what is drawn. Sample number n is the same whatever `num` is.
           temperature: factor of the standard deviations of what is drawn.
+          prompt: of a model of sequences, how samples begin: characters of a text, FILE.wav,
+            FILE.mid, "test:NUMBER:COUNT" for the first elements of an example, or [P, ...] in model
+            units. `length` more follow.
           **options: other keys of the config's `sample` section.
 
         Raises:
@@ -147,7 +152,9 @@ class Run:
             if not classes:
                 raise UserError("this model is not class-conditional; leave out the label")
             condition = {"label": self._labels(label, num, "sample")}
-        return self.subject.sample(num, condition, seed, self._options(options))
+        if isinstance(prompt, str):
+            prompt = media.prompt(self.spec, prompt, lambda: self.experiment.dataset.splits)
+        return self.subject.sample(num, condition, seed, self._options(options), prompt)
 
     def _class_number(self, label: int | str) -> int:
         """Of a class that is given by its number or its name; a name that is a number is a name."""

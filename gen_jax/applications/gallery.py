@@ -10,6 +10,7 @@ import numpy as np
 from scipy import special
 
 from gen_jax import families, files, pictures
+from gen_jax.applications import media
 from gen_jax.data.examples import chosen_rows
 from gen_jax.data.spec import Batch
 from gen_jax.errors import as_line
@@ -42,8 +43,11 @@ class Picture:
 
 
 def samples(context: Context) -> np.ndarray | None:
-    """Samples: images in a grid, a column a class; points in the plane over the data."""
+    """Samples: images in a grid, a column a class; points in the plane over the data; sounds and
+    music as charts."""
     subject, spec = context.subject, context.subject.spec
+    if spec.medium:
+        return media.picture(spec, _sequences(context))
     if spec.is_image:
         classes = subject.num_classes
         num, columns = (classes * 8, classes) if 0 < classes <= 16 else (_SAMPLES, 8)
@@ -53,6 +57,12 @@ def samples(context: Context) -> np.ndarray | None:
         data = train.gather(chosen_rows(train, _POINTS))["x"]
         return charts.scatter(subject.sample(_POINTS), data)
     return None
+
+
+@once
+def _sequences(context: Context) -> np.ndarray:
+    count, length = media.shown(context.subject.spec)
+    return context.subject.sample(count, options={"length": length})
 
 
 @once
@@ -159,6 +169,13 @@ def write(context: Context, workdir: Path, tell: Callable[[str], None] = print) 
     `tell` is given a line for each that cannot be made: a picture costs no run.
     """
     folder, written, index = samples_folder(workdir), [], []
+    if context.subject.spec.medium and families.has(context.subject.family, Sampler):
+        index.append({"name": "samples", "caption": _of_samples(context), "files": []})
+        for name, data in media.files_of(
+            context.subject.spec, _sequences(context), "samples"
+        ).items():
+            written.append(files.write_whole(folder / name, data))
+            index[0]["files"].append(name)
     for kind in PICTURES:
         if not families.has(context.subject.family, *kind.needs):
             continue
@@ -169,6 +186,7 @@ def write(context: Context, workdir: Path, tell: Callable[[str], None] = print) 
             continue
         if picture is not None:
             written.append(pictures.save_png(folder / f"{kind.name}.png", picture))
-            index.append({"name": kind.name, "caption": kind.caption(context)})
+            if kind.name not in [row["name"] for row in index]:
+                index.append({"name": kind.name, "caption": kind.caption(context)})
     files.write_whole(folder / INDEX, json.dumps(index, indent=2))
     return written

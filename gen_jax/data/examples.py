@@ -162,23 +162,6 @@ class WindowExamples:
     spans: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
     @classmethod
-    def every(
-        cls, split: str, sequence: np.ndarray, length: int, stride: int = 1
-    ) -> "WindowExamples":
-        """All windows that begin at a multiple of `stride` and are whole.
-
-        Raises:
-          UserError: if there is none.
-        """
-        if len(sequence) < length:
-            raise UserError(
-                f"{split} has {len(sequence)} symbols, fewer than a window of {length}; choose "
-                "a smaller one"
-            )
-        start = np.arange(0, len(sequence) - length + 1, stride, dtype=np.int32)
-        return cls(split, sequence, start, length)
-
-    @classmethod
     def of_pieces(
         cls,
         split: str,

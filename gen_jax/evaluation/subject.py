@@ -13,8 +13,11 @@ from flax.core import FrozenDict
 from gen_jax import families
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch, DataSpec
-from gen_jax.families.base import Autoencoder, Family, Sampler
+from gen_jax.families.base import Autoencoder, Continuer, Family, Sampler
 from gen_jax.likelihoods import DiagonalGaussian
+
+# Elements: sequences that begin with a prompt are drawn as long as the next multiple of it.
+_BUCKET = 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Subject:
         condition: Batch | None = None,
         seed: int = 0,
         options: Mapping[str, Any] | None = None,
+        prompt: np.ndarray | None = None,
     ) -> np.ndarray:
         """Samples [num, *shape] in model units.
 
@@ -67,22 +71,39 @@ class Subject:
             class-conditional model goes round its classes.
           seed: of the keys.
           options: those that differ from the subject's own.
+          prompt: of sequences, how all of them begin, [P, ...] in model units; they have
+            `options["length"]` elements more, or as many as in training.
         """
         family = families.require(self.family, "sample", Sampler)
+        if prompt is not None:
+            families.require(self.family, "a prompt", Continuer)
         options = {"batch_size": 1_000, **self.options, **(options or {})}
         size = min(options.pop("batch_size"), num)
         if condition is None:
             condition = {"label": np.arange(num, dtype=np.int32) % max(self.num_classes, 1)}
         condition = {name: np.asarray(array) for name, array in condition.items()}
+        if prompt is not None:
+            whole = len(prompt) + (options.get("length") or self.spec.shape[0])
+            # Filled up to a multiple, so that prompts of about one length share a program.
+            filled = np.zeros((-(-whole // _BUCKET) * _BUCKET, *prompt.shape[1:]), np.int32)
+            filled[: len(prompt)] = prompt
         model, key = (self.params, self.extra), keys_lib.stream(seed, "sample")
+        if prompt is None:
+            draw = functools.partial(_sample, family, FrozenDict(options), *model)
+        else:
+            given = (filled.astype(np.float32 if self.spec.kind != "tokens" else np.int32),)
+            draw = functools.partial(
+                _continued, family, FrozenDict(options), *model, *given, np.int32(len(prompt))
+            )
         parts = []
         for start in range(0, num, size):
             # The last ones are drawn with copies, as a program is compiled for each size.
             index = np.minimum(np.arange(start, start + size), num - 1)
             own = {name: array[index] for name, array in condition.items()}
-            x = _sample(family, FrozenDict(options), *model, key, np.int32(index), own)
+            x = draw(key, np.int32(index), own)
             parts.append(np.asarray(x)[: num - start])
-        return np.concatenate(parts)
+        x = np.concatenate(parts)
+        return x if prompt is None else x[:, :whole]
 
     def encode(self, batch: Batch) -> DiagonalGaussian:
         """q(z|x) of a batch: mean and log variance [B, latent_dim]."""
@@ -101,6 +122,12 @@ class Subject:
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _sample(family, options, params, extra, key, index, condition):
     return family.sample(params, extra, keys_lib.per_example(key, index), condition, options)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _continued(family, options, params, extra, prompt, length, key, index, condition):
+    keys = keys_lib.per_example(key, index)
+    return family.continued(params, extra, keys, prompt, length, condition, options)
 
 
 @functools.partial(jax.jit, static_argnums=0)

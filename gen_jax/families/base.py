@@ -194,6 +194,35 @@ class Completer(Protocol):
         """
 
 
+class Continuer(Protocol):
+    """A model of sequences that goes on from a beginning."""
+
+    def continued(
+        self,
+        params: Params,
+        extra: Extra,
+        keys: jax.Array,
+        prompt: jax.Array,
+        length: jax.Array,
+        condition: Batch,
+        options: Options,
+    ) -> jax.Array:
+        """Sequences as long as the prompt that begin with its first `length` elements.
+
+        Args:
+          params: of the model.
+          extra: of the model.
+          keys: [B].
+          prompt: [T, ...] in model units, filled up behind what is known.
+          length: how much is known, a scalar that may be traced.
+          condition: as of `Sampler`.
+          options: likewise.
+
+        Returns:
+          x [B, T, ...] in model units.
+        """
+
+
 class Denoiser(Protocol):
     """A model that says what is behind noise."""
 

@@ -5,6 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
+from gen_jax import sound
+
 
 def scatter(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Samples [N, 2] in the plane over data [M, 2], on the same axes."""
@@ -60,6 +62,44 @@ def rate_distortion(runs: dict[str, dict[str, np.ndarray]], title: str) -> np.nd
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
     axes.legend(frameon=False, fontsize=8, loc="upper right")
+    return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
+
+
+def spectrograms(sounds: list[np.ndarray], rate: float) -> np.ndarray:
+    """Sounds [T], each as its wave above its spectrogram, in dB below its loudest."""
+    figure, axes = _figure(3.2 * len(sounds), 4.2, 2, len(sounds))
+    axes = np.reshape(axes, (2, -1))
+    for (wave, power), own in zip(axes.T, sounds, strict=True):
+        wave.plot(np.arange(len(own)) / rate, own, lw=0.4, color="#1f6feb")
+        wave.set(ylim=(-1, 1), xlim=(0, len(own) / rate), xticks=[])
+        frequency, time, decibels = sound.spectrogram(own, rate)
+        power.pcolormesh(time, frequency / 1_000, decibels, cmap="magma", shading="nearest")
+        power.set_xlim(0, len(own) / rate)
+        power.set_xlabel("seconds", fontsize=8)
+    axes[0, 0].set_ylabel("amplitude", fontsize=8)
+    axes[1, 0].set_ylabel("kHz", fontsize=8)
+    for axis in axes.reshape(-1):
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes[:, 1:].reshape(-1):
+        axis.set_yticklabels([])
+    return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
+
+
+def piano_rolls(pieces: list[np.ndarray], rate: float) -> np.ndarray:
+    """Pieces of music, frames [T, 88], one below another: keys that are held over time."""
+    figure, axes = _figure(8, 1.9 * len(pieces), len(pieces), 1)
+    for axis, frames in zip(np.atleast_1d(axes), pieces, strict=True):
+        for key, start, stop in sound.notes(frames):
+            at = (start / rate, (stop - start) / rate)
+            axis.broken_barh([at], (key + sound.LOWEST_KEY - 0.5, 1), color="#1f6feb")
+        octaves = np.arange(24, 109, 12)
+        axis.set_yticks(octaves, [f"C{octave // 12 - 1}" for octave in octaves])
+        axis.grid(axis="y", alpha=0.3)
+        axis.set(xlim=(0, len(frames) / rate), ylim=(30, 96))
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    np.atleast_1d(axes)[-1].set_xlabel("seconds", fontsize=8)
     return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
 
 

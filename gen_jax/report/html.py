@@ -21,6 +21,8 @@ from gen_jax.workdir.claim import read_config
 from gen_jax.workdir.console import duration, figure
 from gen_jax.workdir.logs import read_metrics, training_seconds
 
+_MOST_TEXT = 20_000  # characters of a text that a page has
+
 _DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
 
 
@@ -158,22 +160,40 @@ def _found_pictures(workdir: Path, config: ConfigDict) -> dict[str, Any]:
     replica = (_read_evaluation(workdir) or {}).get("replica", 0)
     of_which = f" Replica {replica}." if config.num_replicas > 1 else ""
     found = {}
-    for name, caption in _captions(workdir / "samples").items():
-        path = workdir / "samples" / f"{name}.png"
-        if is_picture(path):
-            found[name] = page.picture(path.read_bytes(), name, caption + of_which)
+    folder = workdir / "samples"
+    for name, (caption, others) in _captions(folder).items():
+        path = folder / f"{name}.png"
+        png = path.read_bytes() if is_picture(path) else b""
+        there = [folder / other for other in others if (folder / other).is_file()]
+        text = "".join(
+            file.read_text(errors="replace")[:_MOST_TEXT] for file in there if file.suffix == ".txt"
+        )
+        sounds = [file.read_bytes() for file in there if _is_sound(file)]
+        if png or text or sounds:
+            shown = caption + of_which
+            found[name] = page.picture(png, name, shown, text=text, sounds=sounds)
     return found
 
 
-def _captions(folder: Path) -> dict[str, str]:
-    """The pictures of a run and what they show, in order: what applications/gallery.py wrote."""
+def _captions(folder: Path) -> dict[str, tuple[str, list[str]]]:
+    """The pictures of a run, in order: what applications/gallery.py wrote.
+
+    What each shows, and the names of the texts and sounds that go with it.
+    """
     try:
         index = files.read_json(folder / "pictures.json")
-        return {row["name"]: row["caption"] for row in index if re.fullmatch(r"\w+", row["name"])}
-    except (ValueError, TypeError, KeyError):
+        return {
+            row["name"]: (
+                row["caption"],
+                [name for name in row.get("files", ()) if re.fullmatch(r"\w+\.(txt|wav)", name)],
+            )
+            for row in index
+            if re.fullmatch(r"\w+", row["name"])
+        }
+    except (ValueError, TypeError, KeyError, AttributeError):
         # Of an older version of the project: what it called its pictures.
         known = ("samples", "reconstructions", "interpolation", "latent_map")
-        return {name: name.replace("_", " ").capitalize() + "." for name in known}
+        return {name: (name.replace("_", " ").capitalize() + ".", []) for name in known}
 
 
 def _training(logs: Mapping[str, list[dict]]) -> Section:
@@ -279,6 +299,12 @@ def _pictures_beside(configs: Mapping[Path, ConfigDict], names: Mapping[Path, st
         ]
         groups.append({"title": kind.replace("_", " "), "layout": "beside", "pictures": shown})
     return {"title": "Pictures", "pictures": groups}
+
+
+def _is_sound(path: Path) -> bool:
+    """Whether it is a wav file, for the same reason as `is_picture`."""
+    with open(path, "rb") as file:
+        return path.suffix == ".wav" and file.read(4) == b"RIFF"
 
 
 def is_picture(path: Path) -> bool:

@@ -30,10 +30,22 @@ def cell(text: Any, number: bool = False, spec: str = "", link: str = "") -> Map
     return {"text": text, "number": number, "spec": spec, "link": link}
 
 
-def picture(png: bytes, name: str, caption: str, plain: bool = False) -> Mapping[str, Any]:
-    """A picture with its caption; a plain one has no frame."""
+def picture(
+    png: bytes,
+    name: str,
+    caption: str,
+    plain: bool = False,
+    text: str = "",
+    sounds: Sequence[bytes] = (),
+) -> Mapping[str, Any]:
+    """A picture with its caption; a plain one has no frame.
+
+    Instead of a picture (b"") or with it there may be a text, and sounds: wav files to be played.
+    """
     data = base64.b64encode(png).decode()
-    return {"data": data, "name": name, "caption": caption, "plain": plain}
+    played = [base64.b64encode(sound).decode() for sound in sounds]
+    own = {"data": data, "name": name, "caption": caption, "plain": plain}
+    return own | {"text": text, "sounds": played}
 
 
 @functools.cache

@@ -13,6 +13,7 @@ from rich import progress as rich_progress
 from rich.console import Console
 from rich.table import Table
 
+from gen_jax import ticks as ticks_lib
 from gen_jax.families.alarms import Alarm
 
 
@@ -88,6 +89,27 @@ class Progress:
     def message(self, text: str) -> None:
         """A line above the bar."""
         self._console.print(text)
+
+
+@contextlib.contextmanager
+def ticks() -> Iterator[None]:
+    """Within it a bar in the terminal shows how far a long draw of samples is."""
+    shown = Console(soft_wrap=True, highlight=False, stderr=True)
+    columns = (
+        rich_progress.TextColumn("drawing"),
+        rich_progress.BarColumn(),
+        rich_progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f} elements"),
+        rich_progress.TimeRemainingColumn(compact=True),
+    )
+    disable = not shown.is_terminal
+    with rich_progress.Progress(*columns, console=shown, disable=disable, transient=True) as bar:
+        task = bar.add_task("", total=None, visible=False)
+
+        def listen(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=True)
+
+        with ticks_lib.shown_by(listen):
+            yield
 
 
 class _TerminalBar:

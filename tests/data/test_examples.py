@@ -7,7 +7,6 @@ import pytest
 from gen_jax.data.batches import TrainBatches
 from gen_jax.data.examples import ArrayExamples, LazyExamples, WindowExamples, all_rows, carve
 from gen_jax.data.spec import DataSpec
-from gen_jax.errors import UserError
 
 TEXT = np.frombuffer(b"to be or not to be, that is the question", np.uint8).astype(np.int32)
 
@@ -25,14 +24,14 @@ def test_any_named_array_is_gathered():
 
 @pytest.mark.parametrize("stride", [1, 5])
 def test_windows_are_slices_of_the_text(stride):
-    examples = WindowExamples.every("train", TEXT, 7, stride)
+    examples = WindowExamples.of_pieces("train", [TEXT], 7, stride)
     assert len(examples) == len(range(0, len(TEXT) - 7 + 1, stride))
     index = np.array([0, len(examples) - 1, 2])
     for row, start in zip(examples.gather(index)["x"], index * stride, strict=True):
         np.testing.assert_array_equal(row, TEXT[start : start + 7])
     # The last one ends within the text; the text is held once, however many there are.
     assert examples.start[-1] + 7 <= len(TEXT)
-    assert examples.resident()["sequence"] is TEXT
+    assert examples.nbytes < 16 * len(TEXT) * TEXT.itemsize
 
 
 def test_windows_keep_what_belongs_to_them():
@@ -43,14 +42,36 @@ def test_windows_keep_what_belongs_to_them():
     np.testing.assert_array_equal(found["x"][0], TEXT[9:13])
 
 
-def test_a_window_that_is_too_long_is_refused():
-    with pytest.raises(UserError, match="train has 40 symbols, fewer than a window of 99"):
-        WindowExamples.every("train", TEXT, 99)
+def test_windows_of_pieces_stay_within_them():
+    pieces = [np.arange(1, 9), np.arange(11, 14)]
+    examples = WindowExamples.of_pieces("train", pieces, 5, 2, labels=np.array([4, 6]))
+    found = examples.gather(np.arange(len(examples)))
+    expected = [[1, 2, 3, 4, 5], [3, 4, 5, 6, 7], [11, 12, 13, 0, 0]]
+    np.testing.assert_array_equal(found["x"], expected)
+    assert found["length"].tolist() == [5, 5, 3] and found["label"].tolist() == [4, 4, 6]
+    assert found["scored_from"].tolist() == [0, 0, 0]
+    assert [pieces[n].tolist() for n in (0, 1)] == [
+        examples.sequence[start:stop].tolist() for start, stop in examples.spans
+    ]
+
+
+@pytest.mark.parametrize("window, stride", [(5, 4), (5, 2), (4, 3), (30, 29), (7, 1)])
+def test_every_element_but_the_first_counts_in_one_window(window, stride):
+    pieces = [np.arange(100, 123), np.arange(200, 203), np.arange(300, 301), np.arange(400, 412)]
+    examples = WindowExamples.of_pieces("test", pieces, window, stride, unscored=1, once=True)
+    rows = examples.gather(np.arange(len(examples)))
+    counted = []
+    for x, first, stop in zip(rows["x"], rows["scored_from"], rows["length"], strict=True):
+        counted += x[first:stop].tolist()
+        # Each has as much before it as the windows promise, or all that there is.
+        for place in range(first, stop):
+            assert place >= min(window - stride, x[place] % 100)
+    assert sorted(counted) == sorted(n for piece in pieces for n in piece[1:].tolist())
 
 
 @pytest.mark.parametrize("limit_mb", [10, 0], ids=["resident", "streamed"])
 def test_a_compiled_step_reads_windows_by_position(limit_mb):
-    examples = WindowExamples.every("train", TEXT, 6)
+    examples = WindowExamples.of_pieces("train", [TEXT], 6, 1)
     batches = TrainBatches(
         examples,
         seeds=(0,),
@@ -74,7 +95,7 @@ def test_a_compiled_step_reads_windows_by_position(limit_mb):
 
 def test_tokens_reach_a_model_as_whole_numbers():
     spec = DataSpec("tokens", (7,), vocabulary=tuple(map(chr, range(128))))
-    examples = WindowExamples.every("train", TEXT, 7)
+    examples = WindowExamples.of_pieces("train", [TEXT], 7, 1)
     batch = spec.batch(examples.gather(np.arange(3)), None)
     assert batch["x"].dtype == np.int32 and batch["x"].shape == (3, 7)
     assert "".join(spec.vocabulary[token] for token in batch["x"][0]) == "to be o"

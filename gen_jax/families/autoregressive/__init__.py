@@ -9,6 +9,7 @@ from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families import requirements
+from gen_jax.families.alarms import Alarm, Rule
 from gen_jax.families.autoregressive.family import CHOICES, Autoregressive, Orders
 from gen_jax.families.autoregressive.made import MADE
 from gen_jax.families.autoregressive.pixelcnn import PixelCNN
@@ -146,6 +147,19 @@ def _network(
     return Transformer(element, reader, output, model.layers, model.heads, window, model.dropout)
 
 
+def _beats(figure: str, baseline: str, what: str) -> Rule:
+    """Warns of a model that a model which only counts is better than."""
+
+    def judge(figures):
+        own, counted = figures[figure], figures[baseline]
+        if own < counted:
+            return None
+        evidence = f"{figure} {own:.4g}, and {what} has {counted:.4g}"
+        return Alarm("no better than counting", evidence, "train longer, or a larger model")
+
+    return Rule((figure, baseline), judge)
+
+
 DEFINITION = FamilyDefinition(
     name="autoregressive",
     models=(Autoregressive,),
@@ -176,4 +190,9 @@ DEFINITION = FamilyDefinition(
     },
     validation_metrics=("nll",),
     metrics=("nll",),
+    alarms=(
+        _beats("nats_per_character", "ngram_nats_per_character", "an n-gram"),
+        _beats("bits_per_sample", "bigram_bits_per_sample", "a bigram"),
+        _beats("nats_per_frame", "markov_nats_per_frame", "a Markov chain of each key"),
+    ),
 )

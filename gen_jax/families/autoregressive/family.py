@@ -12,10 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_jax import keys as keys_lib
+from gen_jax import ticks
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families.base import Extra, LogProb, Options, Params
 from gen_jax.likelihoods import Categorical, Likelihood
+
+LONG = 500  # elements, of samples that take long enough to tell how far they are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,12 +232,26 @@ class Autoregressive:
         known = np.asarray(mask, bool).reshape(len(mask), -1)
         order = self._order_of(known)
         x, mask = batch["x"], jnp.asarray(known.reshape(batch["x"].shape))
-        return self.fill(params, batch, x, mask, keys, options, order)
-
-    def fill(self, params, condition, x, mask, keys, options, order: int = 0) -> jax.Array:
-        """`complete` of a mask [B, *shape] that may be traced: it is known to suit the order."""
         keys = keys_lib.named(keys, "x")
-        return self._draw(params, condition, keys, x, mask, options, self.orders.place[order])[0]
+        return self._draw(params, batch, keys, x, mask, options, self.orders.place[order])[0]
+
+    def continued(
+        self,
+        params: Params,
+        extra: Extra,
+        keys: jax.Array,
+        prompt: jax.Array,
+        length: jax.Array,
+        condition: Batch,
+        options: Options,
+    ) -> jax.Array:
+        """See `base.Continuer`."""
+        model = self.of_length(len(prompt))
+        x = jnp.broadcast_to(prompt, (len(keys), *prompt.shape))
+        mask = (jnp.arange(len(prompt)) < length).reshape(-1, *[1] * (prompt.ndim - 1))
+        mask = jnp.broadcast_to(mask, x.shape)
+        keys = keys_lib.named(keys, "x")
+        return model._draw(params, condition, keys, x, mask, options, model.orders.place[0])[0]
 
     def _order_of(self, known: np.ndarray) -> int:
         """An order in which all known dimensions [B, D] come before the unknown ones."""
@@ -355,6 +372,8 @@ class Autoregressive:
 
         def step(state, number):
             before, memories = state
+            if self.num_elements >= LONG:
+                ticks.tick(number, self.num_elements)
             read = self._read(before)
             found = [
                 apply(memory, number, read, context, method="step")

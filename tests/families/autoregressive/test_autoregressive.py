@@ -19,6 +19,7 @@ NETWORKS = {
     "reverse": {"network": "made", "hidden": (12,), "order": "reverse"},
     "orders": {"network": "made", "hidden": (12, 9), "num_orders": 3},
     "linear": {"network": "made", "hidden": ()},
+    "transformer": {"network": "transformer", "features": 8, "layers": 2, "heads": 2},
     "pixelcnn": {"network": "pixelcnn", "features": 4, "dilations": (1, 2), "first_kernel": 5},
 }
 HEADS = {
@@ -28,6 +29,7 @@ HEADS = {
     "discretized_logistic_mixture": DataSpec("bytes", SHAPE, 3, num_classes=3),
 }
 OPTIONS = {"temperature": 1.0, "decoding": "sequential"}
+EMBEDDED = ("transformer",)  # networks that have a vector for each value
 
 
 def build(network, spec, **changes):
@@ -217,7 +219,7 @@ def test_a_mask_that_no_order_begins_with_is_refused():
         ({"network": "pixelcnn", "num_orders": 2}, HEADS["bernoulli"], "num_orders=1"),
         ({"conditional": True}, DataSpec("binary", SHAPE, 2), "needs labels"),
         ({"likelihood": "bernoulli"}, HEADS["categorical"], "is not of bytes data"),
-        ({"network": "transformer"}, HEADS["bernoulli"], "network"),
+        ({"network": "perceptron"}, HEADS["bernoulli"], "network"),
     ],
 )
 def test_what_does_not_go_together_is_refused(changes, spec, message):
