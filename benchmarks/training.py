@@ -1,4 +1,4 @@
-"""gen_jax's side of a training benchmark: the compiled step of a config on made-up images."""
+"""gen_jax's side of a training benchmark: the compiled step of a config on made-up data."""
 
 import dataclasses
 import itertools
@@ -26,12 +26,14 @@ def images(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def build(family: str, spec: DataSpec, **changes) -> Experiment:
-    """An experiment on made-up images; `changes` are config keys with "__" for the dot."""
+    """An experiment on made-up images or symbols; `changes` are config keys, "__" for the dot."""
     config = config_lib.default_config(family)
     for key, value in changes.items():
         section, _, name = key.rpartition("__")
         (config[section] if section else config)[name] = value
     x = images(spec.shape)
+    if spec.vocabulary:
+        x %= len(spec.vocabulary)
     labels = np.int32(np.arange(len(x)) % max(spec.num_classes, 1))
     dataset = Dataset("made-up", spec, {"train": ArrayExamples("train", {"x": x, "label": labels})})
     model = families.build(family, config.model, spec)

@@ -44,8 +44,8 @@ def get_config(config, size):
         config.steps = 2_000
         config.eval_every = config.checkpoint_every = 500
     if size == "small":
-        config.steps, config.batch_size = 8_000, 32
-        config.eval_every = config.checkpoint_every = 1_000
+        config.steps, config.batch_size = 4_000, 32
+        config.eval_every = config.checkpoint_every = 500
         config.data.window, config.data.context = 129, 65
         config.optim.lr, config.optim.final_lr = 2e-3, 1e-5
         config.optim.ema_half_life = 100.0

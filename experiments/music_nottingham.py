@@ -13,11 +13,11 @@ from gen_jax.config import experiment
 
 @experiment("autoregressive", keys={"": 512, "independent": 0})
 def get_config(config, keys):
-    config.steps = 6_000
+    config.steps = 3_000
     config.batch_size = 32
     config.steps_per_dispatch = 10
     config.log_every = 100
-    config.eval_every = config.checkpoint_every = 500
+    config.eval_every = config.checkpoint_every = 250
     config.data.name = "music:music/Nottingham.mat"
     config.data.preprocess = "fixed_binarization"
     config.data.rate = 4.0

@@ -14,7 +14,7 @@ from gen_jax.config import experiment
 
 @experiment("autoregressive")
 def get_config(config):
-    config.steps = 12_000
+    config.steps = 8_000
     config.batch_size = 32
     config.steps_per_dispatch = 20
     config.log_every = 500

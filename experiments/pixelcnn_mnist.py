@@ -5,7 +5,8 @@
     python launch.py sample --workdir=runs/pixelcnn_mnist --num=64
 
 van den Oord et al. 2016 (arXiv 1606.05328). A short schedule for two CPU cores; `:gpu` is wider,
-deeper and longer. `:bytes` models the 256 grey levels by a mixture of logistics.
+deeper and longer. `:bytes` models the 256 grey levels by the network of the deep learning tutorials
+of Amsterdam (phlippe/uvadlc_notebooks): 64 features, seven layers, a value of 256 for each pixel.
 
 Measured: table `binarized_mnist` of docs/results.md.
 """
@@ -29,8 +30,12 @@ def get_config(config, kind):
     config.model.network = "pixelcnn"
     config.model.features = 32
     if kind == "bytes":
+        config.steps, config.batch_size = 60_000, 128  # about 150 passes, as there
+        config.optim.lr = 1e-3
         config.data.preprocess = "bytes"
-        config.model.likelihood = "discretized_logistic_mixture"
+        config.data.num_validation = 10_000
+        config.model.likelihood = "categorical"
+        config.model.features = 64
     if kind == "gpu":
         config.steps, config.batch_size = 200_000, 128
         config.model.features, config.model.dilations = 64, (1, 2, 1, 4, 1, 2, 1) * 2

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks import training, work
-from benchmarks.works import classifier, gan, vae
+from benchmarks.works import autoregressive, classifier, gan, vae
 from gen_jax.data.spec import DataSpec
 
 WORKS = work.find()
@@ -37,6 +37,16 @@ def test_judges_are_of_one_size():
     pytest.importorskip("torch")
     ours = parameters(classifier.experiment())
     assert ours == torch_parameters(*classifier.torch_network())
+
+
+def test_transformers_are_of_one_size():
+    pytest.importorskip("torch")
+    ours = parameters(autoregressive.experiment())
+    theirs = torch_parameters(autoregressive.torch_network())
+    features, symbols = autoregressive.FEATURES, autoregressive.VOCABULARY
+    # Places have vectors there, and here rotate; the output has weights and biases of its own here,
+    # and what stands for the character before the first has a vector.
+    assert ours == theirs - autoregressive.WINDOW * features + symbols * (features + 1) + features
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

@@ -13,6 +13,8 @@ from gen_jax.families.alarms import Alarm, Rule
 from gen_jax.families.autoregressive.family import CHOICES, Autoregressive, Orders
 from gen_jax.families.autoregressive.made import MADE
 from gen_jax.families.autoregressive.pixelcnn import PixelCNN
+from gen_jax.families.autoregressive.pixelrnn import LAYERS, PixelRNN
+from gen_jax.families.autoregressive.pixelsnail import PixelSNAIL
 from gen_jax.families.autoregressive.recurrent import CELLS, Recurrent
 from gen_jax.families.autoregressive.sequence import Head, Reader
 from gen_jax.families.autoregressive.transformer import Transformer
@@ -23,7 +25,7 @@ from gen_jax.likelihoods import Likelihood
 from gen_jax.settings import Setting
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "gelu": nn.gelu}
-NETWORKS = ("made", "pixelcnn", "transformer", *CELLS, "wavenet")
+NETWORKS = ("made", "pixelcnn", *LAYERS, "pixelsnail", "transformer", *CELLS, "wavenet")
 
 SETTINGS = {
     "network": Setting("made", "of the conditionals", choices=NETWORKS),
@@ -51,9 +53,14 @@ SETTINGS = {
     "kernel": Setting(3, "side of the PixelCNN's windows, odd", minimum=1, maximum=31),
     "first_kernel": Setting(7, "that of its first layer's", minimum=1, maximum=31),
     "layers": Setting(
-        4, "blocks of the transformer, or layers of cells", minimum=1, maximum=1_000, smoke=2
+        4,
+        "blocks of the transformer or the PixelSNAIL, or layers of cells",
+        minimum=1,
+        maximum=1_000,
+        smoke=2,
     ),
-    "heads": Setting(4, "of the transformer's attention", minimum=1),
+    "residuals": Setting(2, "gated layers of each block of the PixelSNAIL", minimum=1, smoke=1),
+    "heads": Setting(4, "of the attention of the transformer and the PixelSNAIL", minimum=1),
     "window": Setting(0, "elements that its attention sees; 0: as many as an example has"),
     "dropout": Setting(0.0, "of the transformer and of cells, in training", maximum=0.99),
     "skip": Setting(128, "of WaveNet: features of the skips", minimum=1),
@@ -70,15 +77,25 @@ SETTINGS = {
 _DISCRETE = Values(
     "binary, bytes or tokens", lambda spec: spec.kind in ("binary", "bytes", "tokens"), None
 )
+_GREY = Values("images of one channel", lambda spec: spec.is_image and spec.shape[2] == 1, None)
 _SEQUENCES = Values("sequences", lambda spec: bool(spec.medium), None)
 _FRAMES = Values("music", lambda spec: spec.medium == "music", None)
 _ODD = Values(" that is odd", lambda value: value % 2 == 1, 3)
 _BUT_MADE = only(*NETWORKS[1:])
 
 REQUIREMENTS = (
-    Requirement({"network": only("pixelcnn")}, {"data": IMAGES}, "it reads rows and columns"),
     Requirement(
-        {"network": only("transformer")}, {"data": _DISCRETE}, "each value has a vector of its own"
+        {"network": only("pixelcnn", *LAYERS)}, {"data": IMAGES}, "it reads rows and columns"
+    ),
+    Requirement(
+        {"network": only("pixelsnail")},
+        {"data": _GREY},
+        "it reads rows and columns of pixels of one channel",
+    ),
+    Requirement(
+        {"network": only("transformer", "pixelsnail")},
+        {"data": _DISCRETE},
+        "each value has a vector of its own",
     ),
     Requirement(
         {"network": only(*CELLS, "wavenet")}, {"data": _SEQUENCES}, "it reads one after another"
@@ -111,7 +128,7 @@ def build(model: ConfigDict, spec: DataSpec) -> Autoregressive:
     """
     requirements.check(model, spec, REQUIREMENTS)
     # What goes together: the channels of a PixelCNN's pixel, the keys of a frame.
-    whole = model.network == "pixelcnn" or spec.medium == "music"
+    whole = model.network in ("pixelcnn", *LAYERS) or spec.medium == "music"
     element = spec.shape[-1:] if whole else (1,)
     likelihood = likelihoods.from_config(model, dataclasses.replace(spec, shape=element))
     network = _network(model, spec, element, likelihood)
@@ -130,7 +147,9 @@ def _network(
         return MADE(spec.num_dims, tuple(model.hidden), num_params, activation=activation)
     if model.network == "pixelcnn":
         sizes = (model.kernel, model.first_kernel)
-        return PixelCNN(element, model.features, tuple(model.dilations), num_params, *sizes)
+        return PixelCNN(spec.shape, model.features, tuple(model.dilations), num_params, *sizes)
+    if model.network in LAYERS:
+        return PixelRNN(spec.shape, model.features, model.network, model.layers, num_params)
     values = 0 if spec.medium == "music" else spec.levels or len(spec.vocabulary)
     reader = Reader(model.features, values, spec.shape if spec.is_image else ())
     output = Head(element, num_params, model.joint)
@@ -143,6 +162,9 @@ def _network(
             f"model.features={model.features} must be a multiple of 2 * model.heads="
             f"{2 * model.heads}: --config.model.heads=1, or other features"
         )
+    if model.network == "pixelsnail":
+        size = (model.layers, model.residuals, model.heads, model.dropout)
+        return PixelSNAIL(element, reader, output, spec.shape[:2], *size)
     window = model.window or spec.num_dims // element[0]
     return Transformer(element, reader, output, model.layers, model.heads, window, model.dropout)
 

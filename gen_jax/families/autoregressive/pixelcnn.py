@@ -5,7 +5,7 @@ no blind spot: the vertical one sees all rows above, the horizontal one the row'
 this one and what the vertical stack says.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -14,20 +14,79 @@ import jax.numpy as jnp
 from gen_jax.nn.conv import Conv
 
 
-def _down(x: jax.Array, rows: int = 1) -> jax.Array:
-    """Images [B, H, W, C] moved down, so that each place holds what was above it."""
-    return jnp.pad(x, ((0, 0), (rows, 0), (0, 0), (0, 0)))[:, : x.shape[1]]
-
-
-def _right(x: jax.Array) -> jax.Array:
-    """Images moved to the right, so that each place holds what was left of it."""
-    return jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, : x.shape[2]]
-
-
 def _gate(h: jax.Array) -> jax.Array:
     """tanh(a) sigmoid(b) of the two halves of the features (equation 2)."""
     a, b = jnp.split(h, 2, -1)
     return jnp.tanh(a) * nn.sigmoid(b)
+
+
+class GatedLayer(nn.Module):
+    """One layer of both stacks (figure 2).
+
+    Attributes:
+      features: F, of each stack.
+      kernel: side of the windows, odd.
+      dilation: steps between the pixels of a window.
+      skips: whether the horizontal stack is added to what it becomes.
+      dtype: of the arithmetic.
+    """
+
+    features: int
+    kernel: int
+    dilation: int
+    skips: bool
+    dtype: str = "float32"
+
+    @property
+    def reach(self) -> int:
+        """How many rows up, and columns to the sides, the windows see."""
+        return self.dilation * (self.kernel // 2)
+
+    def setup(self):
+        double, half = 2 * self.features, self.kernel // 2
+        step = (self.dilation, self.dilation)
+
+        def window(size):
+            # What is beyond the edges is filled by hand: a step has it in its memory.
+            return Conv(double, size, padding="VALID", kernel_dilation=step, dtype=self.dtype)
+
+        # The rows above and this one, which in the vertical stack are all above the pixel's own.
+        self.vertical = window((half + 1, self.kernel))
+        self.horizontal = window((1, half + 1))
+        self.between = nn.Dense(double, dtype=self.dtype)
+        self.given = nn.Dense(2 * double, use_bias=False, dtype=self.dtype)
+        self.out = nn.Dense(self.features, dtype=self.dtype)
+
+    def _given(self, context: jax.Array | None):
+        if context is None:
+            return 0, 0
+        return jnp.split(self.given(context)[:, None, None], 2, -1)
+
+    def rows(self, vertical: jax.Array, context: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """The vertical stack [B, reach + n, W, .] of n rows with those above.
+
+        Returns:
+          what it becomes, [B, n, W, F], and what it tells the horizontal stack, [B, n, W, 2 F].
+        """
+        sides = ((0, 0), (0, 0), (self.reach, self.reach), (0, 0))
+        v = self.vertical(jnp.pad(vertical, sides)) + self._given(context)[0]
+        return _gate(v), self.between(v)
+
+    def row(self, horizontal: jax.Array, told: jax.Array, context: jax.Array | None) -> jax.Array:
+        """The horizontal stack [B, n, reach + m, .] of m columns with those to the left.
+
+        `told` is [B, n, m, 2 F], of the vertical stack; -> [B, n, m, F].
+        """
+        h = self.horizontal(horizontal) + told + self._given(context)[1]
+        h = self.out(_gate(h))
+        return h + horizontal[:, :, self.reach :] if self.skips else h
+
+    def __call__(self, vertical, horizontal, context):
+        """Both stacks [B, H, W, .] -> [B, H, W, F] each."""
+        above = ((0, 0), (self.reach, 0), (0, 0), (0, 0))
+        left = ((0, 0), (0, 0), (self.reach, 0), (0, 0))
+        v, told = self.rows(jnp.pad(vertical, above), context)
+        return v, self.row(jnp.pad(horizontal, left), told, context)
 
 
 class PixelCNN(nn.Module):
@@ -36,7 +95,7 @@ class PixelCNN(nn.Module):
     The channels of a pixel are independent, given the pixels before it.
 
     Attributes:
-      element: [C], of a pixel.
+      shape: [H, W, C], of an image.
       features: F, of each stack.
       dilations: of each gated layer after the first, steps between the pixels of its windows.
       num_params: P, of each channel.
@@ -45,7 +104,7 @@ class PixelCNN(nn.Module):
       dtype: of the arithmetic.
     """
 
-    element: tuple[int, ...]
+    shape: tuple[int, int, int]
     features: int
     dilations: tuple[int, ...]
     num_params: int
@@ -54,7 +113,21 @@ class PixelCNN(nn.Module):
     dtype: str = "float32"
     reads_values: ClassVar[bool] = False
 
-    @nn.compact
+    @property
+    def element(self) -> tuple[int, ...]:
+        """A pixel."""
+        return self.shape[-1:]
+
+    def setup(self):
+        first = GatedLayer(self.features, self.first_kernel, 1, False, self.dtype)
+        others = [
+            GatedLayer(self.features, self.kernel, dilation, True, self.dtype)
+            for dilation in self.dilations
+        ]
+        self.layers = [first, *others]
+        self.hidden = nn.Dense(self.features, dtype=self.dtype)
+        self.output = nn.Dense(self.shape[-1] * self.num_params, dtype=self.dtype)
+
     def __call__(
         self,
         x: jax.Array,
@@ -62,50 +135,62 @@ class PixelCNN(nn.Module):
         context: jax.Array | None,
         keys: jax.Array | None = None,
     ) -> jax.Array:
-        """Images [B, H, W, C], context [B, N] or None -> [B, H, W, C, P].
-
-        `place` is what MADE is told; the order of this network is that of its windows.
-        """
-        channels = x.shape[-1]
+        """See `family.Network`."""
         # Moved by one row and by one column: from here on a layer may look at its own place.
-        vertical, horizontal = self._layer(
-            _down(x), _right(x), context, self.first_kernel, 1, skip=None, name="first"
-        )
-        for index, step in enumerate(self.dilations):
-            vertical, horizontal = self._layer(
-                vertical, horizontal, context, self.kernel, step, horizontal, f"layer_{index}"
-            )
-        h = nn.relu(self._conv(self.features, (1, 1), "hidden")(nn.relu(horizontal)))
-        outputs = self._conv(channels * self.num_params, (1, 1), "output")(h)
-        return outputs.reshape(*x.shape, self.num_params)
+        vertical = jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1]
+        horizontal = jnp.pad(x, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
+        for layer in self.layers:
+            vertical, horizontal = layer(vertical, horizontal, context)
+        return self.head(horizontal, x)
 
-    def _conv(self, features: int, window: tuple[int, int], name: str, step: int = 1) -> Conv:
-        # Over the rows above and this one, or the columns to the left and this one.
-        pads = [(step * (size - 1), 0) for size in window]
-        dilation = (step, step)
-        return Conv(
-            features, window, padding=pads, kernel_dilation=dilation, dtype=self.dtype, name=name
-        )
+    def head(self, features: jax.Array, element: jax.Array) -> jax.Array:
+        """See `family.Cached`."""
+        outputs = self.output(nn.relu(self.hidden(nn.relu(features))))
+        return outputs.reshape(*features.shape[:-1], self.shape[-1], self.num_params)
 
-    def _layer(self, vertical, horizontal, context, kernel, step, skip, name):
-        """One gated layer (figure 2): both stacks [B, H, W, .] -> [B, H, W, F]."""
-        double, half = 2 * self.features, kernel // 2
-        reach = step * half
-        # The rows above and this one of the vertical stack, which are all above the pixel's own.
-        window = Conv(
-            double,
-            (half + 1, kernel),
-            padding=[(reach, 0), (reach, reach)],
-            kernel_dilation=(step, step),
-            dtype=self.dtype,
-            name=f"{name}_vertical",
-        )
-        v = window(vertical)
-        h = self._conv(double, (1, half + 1), f"{name}_horizontal", step)(horizontal)
-        h += self._conv(double, (1, 1), f"{name}_between")(v)
-        if context is not None:
-            both = nn.Dense(2 * double, use_bias=False, dtype=self.dtype, name=f"{name}_context")
-            of_v, of_h = jnp.split(both(context)[:, None, None], 2, -1)
-            v, h = v + of_v, h + of_h
-        h = self._conv(self.features, (1, 1), f"{name}_out")(_gate(h))
-        return _gate(v), h if skip is None else h + skip
+    def start(self, num: int) -> Any:
+        """See `family.Cached`.
+
+        Of each layer: the inputs of its vertical stack, all rows with zeros above; what the stack
+        tells in this row; the inputs of its horizontal stack in this row, with zeros to the left.
+        Besides, the pixels of the row.
+        """
+        height, width, channels = self.shape
+        memory, size = [], channels
+        for layer in self.layers:
+            vertical = jnp.zeros((num, layer.reach + height, width, size), self.dtype)
+            told = jnp.zeros((num, 1, width, 2 * self.features), self.dtype)
+            horizontal = jnp.zeros((num, 1, layer.reach + width, size), self.dtype)
+            memory.append((vertical, told, horizontal))
+            size = self.features
+        return memory, jnp.zeros((num, 1, width, channels), self.dtype)
+
+    def step(self, memory, number, before, context) -> tuple[jax.Array, Any]:
+        """See `family.Cached`. The vertical stack goes a row further where a row begins."""
+        layers, pixels = memory
+        width = self.shape[1]
+        row, column = number // width, number % width
+        before = before[:, None, None]
+        written = jax.lax.dynamic_update_slice_in_dim(pixels, before, (number - 1) % width, 2)
+        pixels = jnp.where(number > 0, written, pixels)
+
+        def begin(layers):
+            after, h = [], jnp.where(number > 0, pixels, jnp.zeros_like(pixels))
+            for layer, (vertical, _, horizontal) in zip(self.layers, layers, strict=True):
+                place = layer.reach + row
+                vertical = jax.lax.dynamic_update_slice_in_dim(vertical, h, place, 1)
+                seen = jax.lax.dynamic_slice_in_dim(vertical, row, layer.reach + 1, 1)
+                h, told = layer.rows(seen, context)
+                after.append((vertical, told, horizontal))
+            return after
+
+        layers = jax.lax.cond(column == 0, begin, lambda layers: layers, layers)
+        h, after = jnp.where(column > 0, before, jnp.zeros_like(before)), []
+        for layer, (vertical, told, horizontal) in zip(self.layers, layers, strict=True):
+            place = layer.reach + column
+            horizontal = jax.lax.dynamic_update_slice_in_dim(horizontal, h, place, 2)
+            seen = jax.lax.dynamic_slice_in_dim(horizontal, column, layer.reach + 1, 2)
+            own = jax.lax.dynamic_slice_in_dim(told, column, 1, 2)
+            h = layer.row(seen, own, context)
+            after.append((vertical, told, horizontal))
+        return h[:, 0, 0], (after, pixels)

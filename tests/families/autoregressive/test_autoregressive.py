@@ -19,6 +19,9 @@ NETWORKS = {
     "reverse": {"network": "made", "hidden": (12,), "order": "reverse"},
     "orders": {"network": "made", "hidden": (12, 9), "num_orders": 3},
     "linear": {"network": "made", "hidden": ()},
+    "row_lstm": {"network": "row_lstm", "features": 6, "layers": 2},
+    "diagonal_bilstm": {"network": "diagonal_bilstm", "features": 6, "layers": 2},
+    "pixelsnail": {"network": "pixelsnail", "features": 8, "layers": 2, "heads": 2},
     "transformer": {"network": "transformer", "features": 8, "layers": 2, "heads": 2},
     "pixelcnn": {"network": "pixelcnn", "features": 4, "dilations": (1, 2), "first_kernel": 5},
 }
@@ -28,8 +31,14 @@ HEADS = {
     "discretized_logistic": DataSpec("bytes", SHAPE, 3, num_classes=3),
     "discretized_logistic_mixture": DataSpec("bytes", SHAPE, 3, num_classes=3),
 }
+# Every network, and every likelihood of those that differ in how they use it.
+PAIRS = [
+    *((network, "bernoulli") for network in NETWORKS),
+    *((network, head) for network in ("made", "orders", "pixelcnn") for head in HEADS),
+    *((network, "categorical") for network in ("transformer", "row_lstm", "pixelsnail")),
+]
 OPTIONS = {"temperature": 1.0, "decoding": "sequential"}
-EMBEDDED = ("transformer",)  # networks that have a vector for each value
+EMBEDDED = ("transformer", "pixelsnail")  # networks that have a vector for each value
 
 
 def build(network, spec, **changes):
@@ -56,8 +65,7 @@ def states(spec):
     return np.array(list(values), np.float32).reshape(-1, *spec.shape)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(("network", "head"), dict.fromkeys(PAIRS))
 def test_probabilities_of_all_states_sum_to_one(network, head):
     spec = HEADS[head]
     family, params, extra = build(network, spec, likelihood=head, conditional=True)
@@ -68,9 +76,9 @@ def test_probabilities_of_all_states_sum_to_one(network, head):
         assert np.exp(np.float64(found.value)).sum() == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("network", ["made", "reverse", "linear", "pixelcnn"])
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name not in EMBEDDED])
 def test_an_output_sees_what_comes_before_it_and_nothing_else(network):
-    """By autodiff; of the PixelCNN within its windows, which here are the whole image."""
+    """By autodiff; within the windows of convolutions, which here are the whole image."""
     spec = DataSpec("binary", (4, 4, 1), 2, num_classes=3)
     family, params, _ = build(network, spec, conditional=True)
     place = family.orders.place[0]
@@ -92,6 +100,30 @@ def test_an_output_sees_what_comes_before_it_and_nothing_else(network):
         assert (of_context.max(1) > 0).all()
 
 
+@pytest.mark.parametrize("network", EMBEDDED)
+def test_a_pixel_with_a_vector_for_each_value_sees_those_before_it(network):
+    """By changing one pixel at a time."""
+    spec = DataSpec("binary", (4, 4, 1), 2, num_classes=3)
+    family, params, _ = build(network, spec, conditional=True)
+    x = np.random.default_rng(1).integers(0, 2, (100, 16))
+    apply = jax.jit(
+        lambda x, label: family.network.apply(
+            {"params": params["autoregressive"]}, x, None, jax.nn.one_hot(label, 3)
+        ).reshape(100, 16)
+    )
+
+    def outputs(x, label=0):
+        return np.asarray(apply(jnp.float32(x).reshape(-1, *spec.shape), jnp.full(100, label)))
+
+    before = outputs(x)
+    for pixel in range(16):
+        other = x.copy()
+        other[:, pixel] = 1 - other[:, pixel]
+        change = np.abs(outputs(other) - before).max(0) > 0
+        np.testing.assert_array_equal(change, np.arange(16) > pixel)
+    assert (np.abs(outputs(x, 2) - before).max(0) > 0).all()
+
+
 def test_the_pixelcnn_has_no_blind_spot():
     """Everything above is seen as far as the layers reach, the pixels above right included."""
     spec = DataSpec("binary", (13, 13, 1), 2)
@@ -110,19 +142,19 @@ def test_the_pixelcnn_has_no_blind_spot():
     np.testing.assert_array_equal(seen, above | left)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("head", HEADS)
-def test_both_decodings_give_the_same_sample(network, head):
+@pytest.mark.parametrize(("network", "head"), dict.fromkeys(PAIRS))
+def test_all_decodings_give_the_same_sample(network, head):
     spec = HEADS[head]
     family, params, extra = build(network, spec, likelihood=head, conditional=True)
     keys = keys_lib.per_example(keys_lib.stream(3, "x"), jnp.arange(64))
     condition = {"label": jnp.arange(64) % 3}
-    first, second = (
+    first, *others = (
         np.asarray(family.sample(params, extra, keys, condition, {**OPTIONS, "decoding": decoding}))
-        for decoding in ("sequential", "jacobi")
+        for decoding in ("sequential", "jacobi", "auto")  # cached, where the network remembers
     )
-    np.testing.assert_array_equal(first, second)
-    assert len(np.unique(first.reshape(64, -1), axis=0)) > 4
+    for other in others:
+        np.testing.assert_array_equal(first, other)
+    assert len(np.unique(first.reshape(64, -1), axis=0)) > 3
     # A sample does not depend on those beside it.
     few = family.sample(params, extra, keys[5:9], {"label": condition["label"][5:9]}, OPTIONS)
     np.testing.assert_array_equal(few, first[5:9])
