@@ -109,7 +109,8 @@ def rows_of(name: str, workdir: str | None) -> list[dict]:
             "row": f"{name}@{length}:{rows_lib.platform()}",
             "n": num,
             "wall_clock_s": round(time.monotonic() - start),
-            "command": "python -m benchmarks.sampling --models=" + name,
+            "command": f"python -m benchmarks.sampling --models={name}"
+            + (f" --workdir=runs/{name}" if workdir else ""),
             "protocol": f"{num} samples at once, medians of {ROUNDS}. By the whole network an "
             "element takes one call, which is timed.",
         }
