@@ -24,9 +24,10 @@ from gen_jax import config as config_lib
 from gen_jax import families, parallel
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import DataSpec
-from gen_jax.report import results
+from gen_jax.report import charts, results
 
 TABLE = results.ROOT / "results" / "sampling_speed.json"
+PICTURE = results.ROOT / "docs" / "pictures" / "sampling_speed.png"
 ROUNDS = 3
 _IMAGES = DataSpec("binary", (28, 28, 1), 2, num_classes=10)
 _SYMBOLS = tuple(map(chr, range(65)))
@@ -141,7 +142,25 @@ def main(arguments: list[str]) -> int:
         new = rows_of(name, flags.workdir)
         rows_lib.write(TABLE, new)
         rows_lib.show(new)
+    draw(results.read(TABLE))
     return 0
+
+
+def draw(rows: list[dict]) -> None:
+    """The picture of the table: seconds a sample against its length."""
+    lines: dict[str, list[tuple[int, float]]] = {}
+    by_row: dict[str, dict[str, float]] = {}
+    for row in rows:
+        by_row.setdefault(row["row"], {})[row["metric"]] = row["value"]
+    for name, values in by_row.items():
+        model, _, rest = name.partition("@")
+        length = int(rest.partition(":")[0])
+        for decoding in ("cached", "jacobi"):
+            if rate := values.get(f"samples_per_second_{decoding}"):
+                lines.setdefault(f"{model}, {decoding}", []).append((length, 1 / rate))
+                slow = values[f"speedup_{decoding}"] / rate
+                lines.setdefault(f"{model}, one by one", []).append((length, slow))
+    PICTURE.write_bytes(charts.times(lines))
 
 
 if __name__ == "__main__":

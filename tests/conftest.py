@@ -16,6 +16,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
+import sequence_files
 from idx_files import write_idx
 
 from gen_jax import parallel
@@ -40,7 +41,7 @@ def _forget_programs():
 
 @pytest.fixture(scope="session")
 def tiny_idx(tmp_path_factory) -> Path:
-    """A `manual_dir` with small random sets under the names of mnist and fashion_mnist."""
+    """A `manual_dir` with small random sets under the names of those that experiments read."""
     folder = tmp_path_factory.mktemp("manual")
     rng = np.random.default_rng(0)
     for name in ("mnist", "fashion_mnist"):
@@ -49,4 +50,5 @@ def tiny_idx(tmp_path_factory) -> Path:
             images = rng.integers(0, 256, (count, 28, 28))
             write_idx(folder / name / f"{split}-images-idx3-ubyte", images)
             write_idx(folder / name / f"{split}-labels-idx1-ubyte", np.arange(count) % 10)
+    sequence_files.write_all(folder)
     return folder

@@ -103,6 +103,33 @@ def piano_rolls(pieces: list[np.ndarray], rate: float) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
 
 
+def times(lines: dict[str, list[tuple[int, float]]]) -> bytes:
+    """Seconds against lengths, on logarithmic axes, as a PNG: points (length, seconds) by name.
+
+    The names of lines that are of one thing begin alike, up to a comma; those have one colour.
+    """
+    import matplotlib
+
+    figure, axes = _figure(8.4, 4.2)
+    things = list(dict.fromkeys(name.partition(",")[0] for name in lines))
+    colors = matplotlib.colormaps["tab10"].colors
+    styles = ("-o", "--s", ":^")
+    ways = list(dict.fromkeys(name.partition(", ")[2] for name in lines))
+    for name, points in lines.items():
+        thing, _, way = name.partition(", ")
+        style = styles[ways.index(way) % len(styles)]
+        color = colors[things.index(thing)]
+        axes.plot(*zip(*sorted(points), strict=True), style, color=color, label=name)
+    axes.set(xscale="log", yscale="log")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
+    axes.set_xlabel("elements of a sample", fontsize=9)
+    axes.set_ylabel("seconds a sample", fontsize=9)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+    return _png(figure)
+
+
 def parallel_coordinates(points: dict[str, list], values: list[float], metric: str) -> bytes:
     """Runs as lines through their settings and what came of them, as a PNG.
 

@@ -204,6 +204,8 @@ def _table(name: str, rows: list[dict]) -> str:
         header += ["published"] if metric in published else []
     header += ["seeds"] if any(len(row["seeds"] or ()) > 1 for row in measured) else []
     header += ["time"] if timed else []
+    if not measured:
+        return "\n".join([f"## {name}", "", *_notes(rows, measured), *_commands(rows)])
     lines = [f"## {name}", "", _cells(header), _cells(["---"] * len(header))]
     for row_name in dict.fromkeys(row["row"] for row in measured):
         own = {row["metric"]: row for row in measured if row["row"] == row_name}
@@ -249,7 +251,9 @@ def _notes(rows: list[dict], measured: list[dict]) -> list[str]:
         same = counts.setdefault(f"{row['n']:,}", [])
         if row["metric"] not in same:
             same.append(row["metric"])
-    if len(counts) == 1:
+    if not counts:
+        pass
+    elif len(counts) == 1:
         notes.append(f"Each over {next(iter(counts))} examples, samples or rounds.")
     else:
         each = "; ".join(f"{', '.join(names)}: {n}" for n, names in counts.items())
@@ -264,11 +268,12 @@ def _notes(rows: list[dict], measured: list[dict]) -> list[str]:
     pending = [row for row in rows if row["value"] is None]
     if pending:
         names = dict.fromkeys(row["row"] for row in pending)
-        references = {row["row"]: row["reference"] for row in pending}
-        listed = ", ".join(
-            f"`{name}`" + ("" if references[name] is None else f" (published {references[name]:g})")
-            for name in names
-        )
+        published = {
+            row["row"]: f" (published {row['reference']:g})"
+            for row in pending
+            if row["reference"] is not None
+        }
+        listed = ", ".join(f"`{name}`{published.get(name, '')}" for name in names)
         notes.append(f"Not run: {listed}.")
     return [line for note in notes for line in (note, "")]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import io
+from sequence_files import write_clip, write_music
 
 from gen_jax import config as config_lib
 from gen_jax import sound
@@ -73,11 +73,6 @@ def test_made_data_are_the_same_every_time():
     assert notes.batch("test", [0])["x"].shape == (1, 200)
 
 
-def write_clip(path, samples, rate=4_000):
-    path.parent.mkdir(exist_ok=True, parents=True)
-    path.write_bytes(sound.wav(np.float32(samples), rate))
-
-
 def test_spoken_digits_have_their_official_test_set(tmp_path, capsys):
     for digit in range(2):
         for speaker in ("ann", "bo"):
@@ -116,15 +111,8 @@ def test_folders_of_sounds_are_classes_and_divided_by_name(tmp_path):
     assert min(before.values()) > 0
 
 
-def write_music(path, shape=(20, 88), names=("traindata", "validdata", "testdata"), value=1):
-    cells = np.empty((1, 3), object)
-    for number in range(3):
-        cells[0, number] = np.full(shape, value, np.uint8)
-    io.savemat(path, dict.fromkeys(names, cells))
-
-
 def test_music_is_read_by_its_splits(tmp_path):
-    write_music(tmp_path / "a.mat")
+    write_music(tmp_path / "a.mat", (20, 88))
     data = load(f"music:{tmp_path / 'a.mat'}", preprocess="fixed_binarization", rate=2.0)
     assert {split: len(counting.pieces(part)) for split, part in data.splits.items()} == {
         "train": 3,
@@ -138,8 +126,8 @@ def test_music_is_read_by_its_splits(tmp_path):
     "make, message",
     [
         (lambda path: write_music(path, (20, 60)), r"shape \[20, 60\]; it needs traindata"),
-        (lambda path: write_music(path, value=2), "it needs traindata"),
-        (lambda path: write_music(path, names=("traindata", "testdata")), "no validdata"),
+        (lambda path: write_music(path, (20, 88), values=(2, 2)), "it needs traindata"),
+        (lambda path: write_music(path, (20, 88), ("traindata", "testdata")), "no validdata"),
         (lambda path: path.write_bytes(b"MATLAB"), r"no sound \.mat file"),
         (lambda path: None, "no music .*manual_dir"),
     ],
