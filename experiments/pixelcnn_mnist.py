@@ -16,7 +16,7 @@ from gen_jax.config import experiment
 
 @experiment("autoregressive", kind=("", "bytes", "gpu"))
 def get_config(config, kind):
-    config.steps = 45_000
+    config.steps = 22_500
     config.batch_size = 16
     config.steps_per_dispatch = 10
     config.log_every = 200
@@ -25,12 +25,14 @@ def get_config(config, kind):
     config.data.num_validation = 1_000
     config.optim.lr = 1.5e-3
     config.optim.schedule = "cosine"
+    config.optim.decay_steps = 45_000  # a longer schedule, of which this is the first half
     config.optim.clip_norm = 1.0
     config.optim.ema_half_life = 500.0
     config.model.network = "pixelcnn"
     config.model.features = 32
     if kind == "bytes":
         config.steps, config.batch_size = 60_000, 128  # about 150 passes, as there
+        config.optim.decay_steps = 0
         config.optim.lr = 1e-3
         config.data.preprocess = "bytes"
         config.data.num_validation = 10_000
@@ -38,4 +40,5 @@ def get_config(config, kind):
         config.model.features = 64
     if kind == "gpu":
         config.steps, config.batch_size = 200_000, 128
+        config.optim.decay_steps = 0
         config.model.features, config.model.dilations = 64, (1, 2, 1, 4, 1, 2, 1) * 2

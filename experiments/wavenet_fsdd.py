@@ -18,16 +18,16 @@ from gen_jax.config import experiment
     "autoregressive", label={"": "", "speaker": "speaker"}, size={"": (32, 64), "gpu": (128, 256)}
 )
 def get_config(config, label, size):
-    config.steps = 8_000
+    config.steps = 2_500
     config.batch_size = 8
     config.steps_per_dispatch = 10
     config.log_every = 100
-    config.eval_every = config.checkpoint_every = 1_000
+    config.eval_every = config.checkpoint_every = 500
     config.data.name = "audio:speech/fsdd"
     config.data.preprocess = "bytes"
     config.data.label = label
     config.data.window, config.data.context = 3_072, 1_024
-    config.optim.lr = 2e-3
+    config.optim.lr = 4e-3
     config.optim.clip_norm = 1.0
     config.optim.schedule = "cosine"
     config.optim.ema_half_life = 100.0

@@ -17,10 +17,10 @@ def write_all(folder: Path) -> None:
     (folder / "names.txt").write_text("\n".join(names))
     for name in ("JSB_Chorales", "Nottingham"):
         write_music(folder / "music" / f"{name}.mat", (30, 88))
-    for digit in range(2):
+    for digit, speaker in ((0, "ann"), (1, "bo")):
         for index in range(10):
             clip = 0.5 * np.sin(np.arange(300) / (3 + digit + index))
-            write_clip(folder / "speech" / "fsdd" / f"{digit}_ann_{index}.wav", clip)
+            write_clip(folder / "speech" / "fsdd" / f"{digit}_{speaker}_{index}.wav", clip)
 
 
 def write_clip(path: Path, samples: np.ndarray, rate: int = 4_000) -> None:

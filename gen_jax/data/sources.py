@@ -27,6 +27,11 @@ NAMES = {
     "digits": "scikit-learn's digits, 8x8, 17 grey levels; they come with it",
     "ring": "eight Gaussians on a ring in the plane, drawn by a seed",
     "grid": "25 Gaussians on a grid in the plane, drawn by a seed",
+    "gaussians": "eight Gaussians that touch, drawn by a seed; their density is known",
+    "checkerboard": "every other square of a board, drawn by a seed; its density is known",
+    "moons": "two half circles, drawn by a seed",
+    "pinwheel": "five arms, drawn by a seed",
+    "swiss_roll": "a spiral, drawn by a seed",
     "mnist": "MNIST, 28x28 grey, prepared by TFDS or from its four idx files in data.manual_dir",
     "fashion_mnist": "Fashion-MNIST, likewise",
     "kmnist": "Kuzushiji-MNIST, likewise",
@@ -106,7 +111,7 @@ def _read(name: str, config: ConfigDict, given: Mapping[str, np.ndarray] | None 
 
     if name == "digits":
         return digits.read(TEST_SEED)
-    if name in synthetic.MODES:
+    if name in {**synthetic.MODES, **synthetic.SHAPES}:
         return synthetic.read(name)
     if name == "stacked_mnist":
         return stacked.read(config)

@@ -28,16 +28,18 @@ class MaskedDense(nn.Module):
       features: number of outputs.
       dtype: of the arithmetic.
       use_bias: whether a bias is added.
+      kernel_init: of the kernel.
     """
 
     features: int
     dtype: str
     use_bias: bool = True
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.typing.ArrayLike) -> jax.Array:
         """x [..., inputs] and the mask [inputs, features], which may be traced."""
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), jnp.shape(mask))
+        kernel = self.param("kernel", self.kernel_init, jnp.shape(mask))
         bias = None
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))

@@ -11,7 +11,6 @@ from gen_jax.errors import UserError
 from gen_jax.families import requirements
 from gen_jax.families.alarms import Alarm, Rule
 from gen_jax.families.autoregressive.family import CHOICES, Autoregressive, Orders
-from gen_jax.families.autoregressive.made import MADE
 from gen_jax.families.autoregressive.pixelcnn import PixelCNN
 from gen_jax.families.autoregressive.pixelrnn import LAYERS, PixelRNN
 from gen_jax.families.autoregressive.pixelsnail import PixelSNAIL
@@ -22,6 +21,7 @@ from gen_jax.families.autoregressive.wavenet import WaveNet
 from gen_jax.families.base import TEMPERATURE, FamilyDefinition
 from gen_jax.families.requirements import IMAGES, LABELS, Requirement, Values, only
 from gen_jax.likelihoods import Likelihood
+from gen_jax.nn.made import MADE
 from gen_jax.settings import Setting
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "gelu": nn.gelu}

@@ -26,6 +26,7 @@ class MADE(nn.Module):
       hidden: widths of the hidden layers.
       num_params: P, of each output.
       activation: between the layers.
+      starts_at_zero: whether outputs are 0 before training, whatever the input.
       dtype: of the arithmetic.
     """
 
@@ -35,6 +36,7 @@ class MADE(nn.Module):
     element: ClassVar[tuple[int, ...]] = (1,)
     reads_values: ClassVar[bool] = False
     activation: Callable[[jax.Array], jax.Array] = nn.relu
+    starts_at_zero: bool = False
     dtype: str = "float32"
 
     @nn.compact
@@ -64,8 +66,9 @@ class MADE(nn.Module):
             h, before = self.activation(h), degree
         width = self.size * self.num_params
         mask = jnp.repeat(before[:, None] <= place, self.num_params, 1)
-        outputs = MaskedDense(width, self.dtype, name="output")(h, mask)
+        init = nn.initializers.zeros if self.starts_at_zero else nn.initializers.lecun_normal()
+        outputs = MaskedDense(width, self.dtype, kernel_init=init, name="output")(h, mask)
         # What is left of a linear model beside the layers (section 4.3).
-        direct = MaskedDense(width, self.dtype, use_bias=False, name="direct")
+        direct = MaskedDense(width, self.dtype, use_bias=False, kernel_init=init, name="direct")
         outputs += direct(x, jnp.repeat(place[:, None] < place, self.num_params, 1))
         return outputs.reshape(*x.shape, self.num_params)

@@ -1,0 +1,153 @@
+"""Normalizing flows of images, vectors and points in the plane."""
+
+import functools
+
+import flax.linen as nn
+from ml_collections import ConfigDict
+
+from gen_jax.data.spec import DataSpec
+from gen_jax.families import requirements
+from gen_jax.families.base import TEMPERATURE, FamilyDefinition
+from gen_jax.families.flow.family import BASES, Flow
+from gen_jax.families.flow.networks import GatedConvolutions, Perceptron
+from gen_jax.families.requirements import IMAGES, LABELS, Requirement, Values, only
+from gen_jax.nn import bijections as b
+from gen_jax.nn.made import MADE
+from gen_jax.settings import Setting
+
+TRANSFORMS = ("additive", "affine", "spline")
+
+SETTINGS = {
+    "flow": Setting(
+        "coupling",
+        "coupling: of vectors; autoregressive: MAF; multiscale: of images",
+        choices=("coupling", "autoregressive", "multiscale"),
+    ),
+    "transform": Setting("affine", "of each dimension", choices=TRANSFORMS),
+    "bins": Setting(8, "of a spline", minimum=2, maximum=256),
+    "bound": Setting(5.0, "of a spline: it is the identity beyond it", minimum=0.1),
+    "scale_limit": Setting(3.0, "of the logarithm of an affine map's scale", minimum=0.1),
+    "layers": Setting(8, "pairs of couplings, or autoregressive layers", minimum=1, smoke=2),
+    "hidden": Setting((256, 256), "widths of each layer's network, of vectors", minimum=1),
+    "features": Setting(32, "of each coupling's convolutions", minimum=1, smoke=8),
+    "convolutions": Setting(2, "residual ones of each coupling", smoke=1),
+    "checker_layers": Setting(2, "pairs of chess-board couplings of images", smoke=1),
+    "channel_layers": Setting(
+        (2, 2), "pairs of couplings by channels, after each squeeze", minimum=1, smoke=(1, 1)
+    ),
+    "act_norm": Setting(True, "whether a layer begins with a scale of each channel, set by data"),
+    "mixing": Setting(
+        "matrix", "of channels or dimensions between layers", choices=("matrix", "reverse", "none")
+    ),
+    "final_scale": Setting(False, "whether each dimension has a factor of its own at the end"),
+    "alpha": Setting(
+        0.05, "of dequantised data: the logit of alpha + (1 - 2 alpha) x", minimum=1e-7, maximum=0.4
+    ),
+    "base": Setting("normal", "the density of each latent", choices=tuple(BASES)),
+    "conditional": Setting(False, "whether the model is given the label"),
+}
+
+_REAL = Values(
+    "real or dequantised data (--config.data.preprocess=uniform_dequantization)",
+    lambda spec: spec.kind == "real",
+    None,
+)
+_EVEN = Values(
+    "images whose sides each squeeze halves",
+    lambda spec: spec.is_image and spec.shape[0] % 2 == 0 and spec.shape[1] % 2 == 0,
+    None,
+)
+
+REQUIREMENTS = (
+    Requirement({}, {"data": _REAL}, "a density is of real numbers"),
+    Requirement({"flow": only("multiscale")}, {"data": IMAGES}, "it reads rows and columns"),
+    Requirement({"flow": only("multiscale")}, {"data": _EVEN}, "squares become channels"),
+    Requirement({"conditional": only(True)}, {"data": LABELS}, "there is nothing to be given"),
+)
+
+
+def build(model: ConfigDict, spec: DataSpec) -> Flow:
+    """The model that a config's `model` section describes, for the given data.
+
+    Raises:
+      UserError: for what does not go together, or not with the data.
+    """
+    requirements.check(model, spec, REQUIREMENTS)
+    parts = [b.Logit(model.alpha)] if spec.is_dequantized else []
+    if model.flow == "multiscale":
+        parts += _scales(model, spec.shape)
+    else:
+        parts += [b.Flatten(spec.shape), b.Stack(_layer(model, spec), model.layers)]
+    if model.final_scale:
+        parts.append(b.Scale())
+    given = ("label",) if model.conditional else ()
+    return Flow(spec, b.Chain(tuple(parts)), model.base, given)
+
+
+def _transform(model: ConfigDict) -> b.Elementwise:
+    if model.transform == "additive":
+        return b.Additive()
+    if model.transform == "affine":
+        return b.Affine(model.scale_limit)
+    return b.Spline(model.bins, model.bound)
+
+
+def _between(model: ConfigDict) -> list[b.Bijection]:
+    """What stands before the couplings of a layer."""
+    norm = [b.ActNorm()] if model.act_norm else []
+    return norm + {"matrix": [b.Mixing()], "reverse": [b.Reverse()], "none": []}[model.mixing]
+
+
+def _layer(model: ConfigDict, spec: DataSpec) -> b.Bijection:
+    """A layer of vectors."""
+    transform, hidden = _transform(model), tuple(model.hidden)
+    if model.flow == "autoregressive":
+        network = MADE(spec.num_dims, hidden, transform.num_params, starts_at_zero=True)
+        return b.Chain((*_between(model), b.MaskedAutoregressive(transform, network)))
+    network = Perceptron(hidden, transform.num_params)
+    return b.Chain((*_between(model), *_pair("alternate", transform, lambda: network)))
+
+
+def _pair(mask: str, transform: b.Elementwise, network) -> list[b.Bijection]:
+    """Two couplings, in the second of which the other half stays."""
+    return [b.Coupling(mask, odd, transform, network()) for odd in (False, True)]
+
+
+def _scales(model: ConfigDict, shape: tuple[int, int, int]) -> list[b.Bijection]:
+    """Chess-board couplings, then for each scale a squeeze, couplings by channels, and half of
+    the channels done."""
+    transform = _transform(model)
+    network: functools.partial[nn.Module] = functools.partial(
+        GatedConvolutions, model.features, model.convolutions, transform.num_params
+    )
+    norm = [b.ActNorm()] if model.act_norm else []
+    checker = b.Chain((*norm, *_pair("checker", transform, network)))
+    by_channel = b.Chain((*_between(model), *_pair("halves", transform, network)))
+    parts: list[b.Bijection] = []
+    if model.checker_layers:
+        parts.append(b.Stack(checker, model.checker_layers))
+
+    def scale(number: int, shape: tuple[int, int, int]) -> b.Bijection:
+        height, width, channels = shape[0] // 2, shape[1] // 2, 4 * shape[2]
+        stack = b.Stack(by_channel, model.channel_layers[number])
+        inner = (height, width, channels)
+        more = number + 1 < len(model.channel_layers)
+        halved = (height, width, channels // 2)
+        if more and height % 2 == 0 and width % 2 == 0:
+            end = b.FactorOut(inner, scale(number + 1, halved))
+        else:
+            end = b.Flatten(inner)
+        return b.Chain((b.Squeeze(), stack, end))
+
+    return [*parts, scale(0, shape)]
+
+
+DEFINITION = FamilyDefinition(
+    name="flow",
+    models=(Flow,),
+    build=build,
+    settings=SETTINGS,
+    sample_options={"temperature": TEMPERATURE},
+    validation_metrics=("nll",),
+    metrics=("nll",),
+)

@@ -1,0 +1,74 @@
+"""Networks that say how a coupling maps what does not stay; all begin with 0."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gen_jax.nn.conv import Conv
+
+
+def _concat_elu(h: jax.Array) -> jax.Array:
+    return nn.elu(jnp.concatenate([h, -h], -1))
+
+
+class Perceptron(nn.Module):
+    """Dense layers over the whole example.
+
+    Attributes:
+      hidden: widths.
+      num_params: P, of each dimension.
+      dtype: of the arithmetic.
+    """
+
+    hidden: tuple[int, ...]
+    num_params: int
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, context: jax.Array | None) -> jax.Array:
+        """[B, ...] -> [B, ..., P]."""
+        h = x.reshape(len(x), -1)
+        size = h.shape[1] * self.num_params
+        for index, width in enumerate(self.hidden):
+            h = nn.Dense(width, dtype=self.dtype)(h)
+            if context is not None:
+                h += nn.Dense(width, use_bias=False, dtype=self.dtype, name=f"given_{index}")(
+                    context
+                )
+            h = nn.gelu(h)
+        h = nn.Dense(size, dtype="float32", kernel_init=nn.initializers.zeros)(h)
+        return h.reshape(*x.shape, self.num_params)
+
+
+class GatedConvolutions(nn.Module):
+    """Residual gated convolutions, as the flows of Amsterdam's deep learning tutorials have.
+
+    Attributes:
+      features: F.
+      layers: residual ones.
+      num_params: P, of each dimension.
+      dtype: of the arithmetic.
+    """
+
+    features: int
+    layers: int
+    num_params: int
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array, context: jax.Array | None) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, C, P]."""
+        channels = x.shape[-1]
+        h = Conv(self.features, (3, 3), dtype=self.dtype)(x)
+        if context is not None:
+            given = nn.Dense(self.features, use_bias=False, dtype=self.dtype, name="given")(context)
+            h += given[:, None, None]
+        for _ in range(self.layers):
+            inner = Conv(self.features, (3, 3), dtype=self.dtype)(_concat_elu(h))
+            inner = Conv(2 * self.features, (1, 1), dtype=self.dtype)(_concat_elu(inner))
+            value, gate = jnp.split(inner, 2, -1)
+            h = nn.LayerNorm(dtype=self.dtype)(h + value * nn.sigmoid(gate))
+        outputs = channels * self.num_params
+        zeros = nn.initializers.zeros
+        h = Conv(outputs, (3, 3), dtype="float32", kernel_init=zeros)(_concat_elu(h))
+        return h.reshape(*x.shape, self.num_params)

@@ -1,0 +1,517 @@
+"""Invertible maps with the logarithms of their Jacobians' determinants.
+
+A bijection is a frozen dataclass of static choices with three pure functions:
+
+    init(key, x, context) -> params
+    forward(params, x, context) -> (y, log_det)
+    inverse(params, y, context) -> (x, log_det)
+
+Arrays are batched, x [B, ...], and log_det [B] is ln |det| of the map that was taken, in nats.
+Context is [B, C] or None. `init` is given real examples: what is set by data is set by them.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gen_jax.likelihoods import softplus
+
+Params = Any
+Mapped = tuple[jax.Array, jax.Array]
+
+
+class Bijection(Protocol):
+    """See the module."""
+
+    def init(self, key: jax.Array, x: jax.Array, context: jax.Array | None) -> Params: ...
+
+    def forward(self, params: Params, x: jax.Array, context: jax.Array | None) -> Mapped: ...
+
+    def inverse(self, params: Params, y: jax.Array, context: jax.Array | None) -> Mapped: ...
+
+
+def _sum(terms: jax.Array) -> jax.Array:
+    """[B, ...] -> [B]."""
+    return terms.reshape(len(terms), -1).sum(1)
+
+
+def _same(x: jax.Array, log_det: float = 0.0) -> jax.Array:
+    return jnp.full(len(x), log_det, x.dtype)
+
+
+# Maps of numbers, each by parameters of its own: x [...], params [..., P] -> y, ln |dy/dx| [...].
+
+
+class Elementwise(Protocol):
+    """An increasing map of a number.
+
+    Attributes:
+      num_params: P. With all of them 0 it is the identity.
+    """
+
+    @property
+    def num_params(self) -> int: ...
+
+    def forward(self, x: jax.Array, params: jax.Array) -> Mapped: ...
+
+    def inverse(self, y: jax.Array, params: jax.Array) -> Mapped: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Additive:
+    """x + b: Dinh et al. 2015 (NICE, arXiv 1410.8516), equation 9."""
+
+    num_params: int = 1
+
+    def forward(self, x, params):
+        return x + params[..., 0], jnp.zeros_like(x)
+
+    def inverse(self, y, params):
+        return y - params[..., 0], jnp.zeros_like(y)
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """x e^s + b: Dinh et al. 2017 (Real NVP, arXiv 1605.08803), equation 7.
+
+    Attributes:
+      limit: of |s|, so that nothing overflows.
+    """
+
+    limit: float = 3.0
+    num_params: int = 2
+
+    def _scale(self, params: jax.Array) -> jax.Array:
+        return self.limit * jnp.tanh(params[..., 1] / self.limit)
+
+    def forward(self, x, params):
+        log_scale = self._scale(params)
+        return x * jnp.exp(log_scale) + params[..., 0], log_scale
+
+    def inverse(self, y, params):
+        log_scale = self._scale(params)
+        return (y - params[..., 0]) * jnp.exp(-log_scale), -log_scale
+
+
+# Of a bin of a spline: the least share of the interval, and the least slope at a knot.
+_LEAST_SHARE, _LEAST_SLOPE = 1e-3, 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Spline:
+    """A monotone rational-quadratic spline on [-bound, bound], and the identity outside.
+
+    Durkan et al. 2019 (arXiv 1906.04032), section 3.1. Parameters: K widths, K heights, and the
+    slopes at the K - 1 knots inside; at the ends the slope is 1.
+
+    Attributes:
+      bins: K.
+      bound: of the interval.
+    """
+
+    bins: int = 8
+    bound: float = 5.0
+
+    @property
+    def num_params(self) -> int:
+        return 3 * self.bins - 1
+
+    def _knots(self, raw: jax.Array) -> jax.Array:
+        """Shares [..., K] of the interval -> its knots [..., K + 1]."""
+        share = _LEAST_SHARE + (1 - _LEAST_SHARE * self.bins) * jax.nn.softmax(raw, -1)
+        inner = jnp.cumsum(share[..., :-1], -1) * 2 * self.bound - self.bound
+        ends = jnp.full((*raw.shape[:-1], 1), self.bound, raw.dtype)
+        return jnp.concatenate([-ends, inner, ends], -1)
+
+    def _bin(self, value: jax.Array, params: jax.Array, along_y: bool) -> tuple[jax.Array, ...]:
+        """The ends and slopes of the bin that a value is in: x, y and slopes, left and right."""
+        widths, heights, slopes = jnp.split(params, [self.bins, 2 * self.bins], -1)
+        x, y = self._knots(widths), self._knots(heights)
+        at_one = math.log(math.expm1(1 - _LEAST_SLOPE))  # where softplus and the least make 1
+        slopes = _LEAST_SLOPE + softplus(slopes + at_one)
+        ones = jnp.ones((*slopes.shape[:-1], 1), slopes.dtype)
+        slopes = jnp.concatenate([ones, slopes, ones], -1)
+        inner = (y if along_y else x)[..., 1:-1]
+        index = (value[..., None] >= inner).sum(-1)
+        # By comparison and not by a gather, whose gradient is a scatter.
+        left = index[..., None] == jnp.arange(self.bins)
+
+        def ends(table):
+            return [jnp.where(left, side, 0).sum(-1) for side in (table[..., :-1], table[..., 1:])]
+
+        return *ends(x), *ends(y), *ends(slopes)
+
+    def forward(self, x, params):
+        inside = jnp.abs(x) < self.bound
+        own = jnp.clip(x, -self.bound, self.bound)
+        x0, x1, y0, y1, d0, d1 = self._bin(own, params, False)
+        width, height = x1 - x0, y1 - y0
+        slope, part = height / width, (own - x0) / width
+        rest = part * (1 - part)
+        below = slope + (d1 + d0 - 2 * slope) * rest
+        y = y0 + height * (slope * part**2 + d0 * rest) / below
+        log_det = self._log_slope(slope, part, d0, d1, below)
+        return jnp.where(inside, y, x), jnp.where(inside, log_det, 0)
+
+    def inverse(self, y, params):
+        inside = jnp.abs(y) < self.bound
+        own = jnp.clip(y, -self.bound, self.bound)
+        x0, x1, y0, y1, d0, d1 = self._bin(own, params, True)
+        width, height = x1 - x0, y1 - y0
+        slope, up = height / width, own - y0
+        bend = d1 + d0 - 2 * slope
+        a = height * (slope - d0) + up * bend
+        b = height * d0 - up * bend
+        c = -slope * up
+        # The root in [0, 1], in the form that loses no digits.
+        root = jnp.sqrt(jnp.maximum(b**2 - 4 * a * c, 1e-20))
+        part = jnp.clip(-2 * c / (b + root), 0, 1)
+        below = slope + bend * part * (1 - part)
+        log_det = self._log_slope(slope, part, d0, d1, below)
+        return jnp.where(inside, x0 + width * part, y), jnp.where(inside, -log_det, 0)
+
+    def _log_slope(self, slope, part, d0, d1, below):
+        """ln dy/dx (equation 5)."""
+        above = d1 * part**2 + 2 * slope * part * (1 - part) + d0 * (1 - part) ** 2
+        return 2 * jnp.log(slope) + jnp.log(above) - 2 * jnp.log(below)
+
+
+def checker(shape: Sequence[int], odd: bool) -> np.ndarray:
+    """A mask of an image [H, W, C]: every other pixel, as on a chess board."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    return np.broadcast_to(((rows + columns) % 2 == odd)[..., None], shape)
+
+
+def halves(shape: Sequence[int], odd: bool) -> np.ndarray:
+    """A mask of the first half of the last axis, or of the second."""
+    first = np.arange(shape[-1]) < (shape[-1] + 1) // 2
+    return np.broadcast_to(first != odd, shape)
+
+
+def alternate(shape: Sequence[int], odd: bool) -> np.ndarray:
+    """A mask of every other place of the last axis."""
+    return np.broadcast_to(np.arange(shape[-1]) % 2 == odd, shape)
+
+
+MASKS = {"checker": checker, "halves": halves, "alternate": alternate}
+
+
+@dataclasses.dataclass(frozen=True)
+class Coupling:
+    """Some dimensions stay, and say how the others are mapped.
+
+    Attributes:
+      mask: a key of `MASKS`: what stays.
+      odd: which of its two forms.
+      transform: of the others.
+      network: a module `(x [B, ...], context)` to [B, ..., P], 0 to begin with.
+    """
+
+    mask: str
+    odd: bool
+    transform: Elementwise
+    network: nn.Module
+
+    def _stays(self, x: jax.Array) -> np.ndarray:
+        return MASKS[self.mask](x.shape[1:], self.odd)
+
+    def _params(self, params: Params, x: jax.Array, context: jax.Array | None) -> jax.Array:
+        given = jnp.where(self._stays(x), x, 0)
+        return self.network.apply({"params": params}, given, context)
+
+    def init(self, key, x, context):
+        return self.network.init(key, x, context)["params"]
+
+    def forward(self, params, x, context):
+        y, terms = self.transform.forward(x, self._params(params, x, context))
+        stays = self._stays(x)
+        return jnp.where(stays, x, y), _sum(jnp.where(stays, 0, terms))
+
+    def inverse(self, params, y, context):
+        x, terms = self.transform.inverse(y, self._params(params, y, context))
+        stays = self._stays(y)
+        return jnp.where(stays, y, x), _sum(jnp.where(stays, 0, terms))
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskedAutoregressive:
+    """Each dimension is mapped as those before it say: one pass forwards, D passes back.
+
+    Papamakarios et al. 2017 (MAF, arXiv 1705.07057). Used the other way it is the inverse
+    autoregressive flow of Kingma et al. 2016 (arXiv 1606.04934).
+
+    Attributes:
+      transform: of each.
+      network: `nn.made.MADE` of vectors [B, D].
+    """
+
+    transform: Elementwise
+    network: nn.Module
+
+    def _params(self, params, x, context):
+        place = jnp.arange(x.shape[1])
+        return self.network.apply({"params": params}, x, place, context)
+
+    def init(self, key, x, context):
+        return self.network.init(key, x, jnp.arange(x.shape[1]), context)["params"]
+
+    def forward(self, params, x, context):
+        y, terms = self.transform.forward(x, self._params(params, x, context))
+        return y, terms.sum(1)
+
+    def inverse(self, params, y, context):
+        def step(_, x):
+            # After n passes the first n dimensions are final.
+            return self.transform.inverse(y, self._params(params, x, context))[0]
+
+        x = jax.lax.fori_loop(0, y.shape[1], step, jnp.zeros_like(y))
+        return x, -self.forward(params, x, context)[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class ActNorm:
+    """A scale and a shift of each channel, by which the first examples have mean 0 and variance 1.
+
+    Kingma and Dhariwal 2018 (Glow, arXiv 1807.03039), section 3.1.
+    """
+
+    def init(self, key, x, context):
+        axes = tuple(range(x.ndim - 1))
+        mean, std = x.mean(axes), x.std(axes)
+        return {"bias": -mean, "log_scale": -jnp.log(std + 1e-3)}
+
+    def forward(self, params, x, context):
+        y = (x + params["bias"]) * jnp.exp(params["log_scale"])
+        return y, _same(x, math.prod(x.shape[1:-1])) * params["log_scale"].sum()
+
+    def inverse(self, params, y, context):
+        x = y * jnp.exp(-params["log_scale"]) - params["bias"]
+        return x, -_same(y, math.prod(y.shape[1:-1])) * params["log_scale"].sum()
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixing:
+    """A product of the channels with a matrix: Glow's invertible 1x1 convolution (section 3.2).
+
+    The matrix is P L (U + diag(s)), with a permutation that stays, so that its determinant and its
+    inverse cost little; it begins as a rotation.
+    """
+
+    def init(self, key, x, context):
+        size = x.shape[-1]
+        rotation, _ = jnp.linalg.qr(jax.random.normal(key, (size, size)))
+        permutation, lower, upper = jax.scipy.linalg.lu(rotation)
+        diagonal = jnp.diag(upper)
+        return {
+            "permutation": permutation,
+            "lower": jnp.tril(lower, -1),
+            "upper": jnp.triu(upper, 1),
+            "sign": jnp.sign(diagonal),
+            "log_diagonal": jnp.log(jnp.abs(diagonal)),
+        }
+
+    def _parts(self, params, size):
+        # What is set once gets no gradient, and so stays.
+        fixed = jax.lax.stop_gradient((params["permutation"], params["sign"]))
+        lower = jnp.tril(params["lower"], -1) + jnp.eye(size)
+        diagonal = jnp.diag(fixed[1] * jnp.exp(params["log_diagonal"]))
+        return fixed[0], lower, jnp.triu(params["upper"], 1) + diagonal
+
+    def _log_det(self, params, x):
+        return _same(x, math.prod(x.shape[1:-1])) * params["log_diagonal"].sum()
+
+    def forward(self, params, x, context):
+        permutation, lower, upper = self._parts(params, x.shape[-1])
+        return x @ (permutation @ lower @ upper).T, self._log_det(params, x)
+
+    def inverse(self, params, y, context):
+        permutation, lower, upper = self._parts(params, y.shape[-1])
+        solve = jax.scipy.linalg.solve_triangular
+        rows = y.reshape(-1, y.shape[-1]).T
+        rows = solve(lower, permutation.T @ rows, lower=True, unit_diagonal=True)
+        return solve(upper, rows).T.reshape(y.shape), -self._log_det(params, y)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reverse:
+    """The last axis in reverse."""
+
+    def init(self, key, x, context):
+        return {}
+
+    def forward(self, params, x, context):
+        return x[..., ::-1], _same(x)
+
+    inverse = forward
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """A factor e^s of each dimension: NICE's last layer (section 3.3)."""
+
+    def init(self, key, x, context):
+        return {"log_scale": jnp.zeros(x.shape[1:])}
+
+    def forward(self, params, x, context):
+        return x * jnp.exp(params["log_scale"]), _same(x, 1.0) * params["log_scale"].sum()
+
+    def inverse(self, params, y, context):
+        return y * jnp.exp(-params["log_scale"]), _same(y, -1.0) * params["log_scale"].sum()
+
+
+@dataclasses.dataclass(frozen=True)
+class Logit:
+    """[0, 1] to the line: logit(alpha + (1 - 2 alpha) x). Real NVP, section 4.1."""
+
+    alpha: float = 0.05
+
+    def init(self, key, x, context):
+        return {}
+
+    def forward(self, params, x, context):
+        part = self.alpha + (1 - 2 * self.alpha) * x
+        y = jnp.log(part) - jnp.log1p(-part)
+        return y, _sum(math.log(1 - 2 * self.alpha) - jnp.log(part) - jnp.log1p(-part))
+
+    def inverse(self, params, y, context):
+        part = jax.nn.sigmoid(y)
+        terms = -softplus(-y) - softplus(y) - math.log(1 - 2 * self.alpha)
+        return (part - self.alpha) / (1 - 2 * self.alpha), _sum(terms)
+
+
+@dataclasses.dataclass(frozen=True)
+class Squeeze:
+    """Squares of 2x2 pixels [H, W, C] become channels, [H / 2, W / 2, 4 C]."""
+
+    def init(self, key, x, context):
+        return {}
+
+    def forward(self, params, x, context):
+        batch, height, width, channels = x.shape
+        x = x.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
+        return x.reshape(batch, height // 2, width // 2, 4 * channels), _same(x)
+
+    def inverse(self, params, y, context):
+        batch, height, width, channels = y.shape
+        y = y.reshape(batch, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
+        return y.reshape(batch, 2 * height, 2 * width, channels // 4), _same(y)
+
+
+@dataclasses.dataclass(frozen=True)
+class Flatten:
+    """[B, ...] as vectors [B, D].
+
+    Attributes:
+      shape: of an example.
+    """
+
+    shape: tuple[int, ...]
+
+    def init(self, key, x, context):
+        return {}
+
+    def forward(self, params, x, context):
+        return x.reshape(len(x), -1), _same(x)
+
+    def inverse(self, params, y, context):
+        return y.reshape(len(y), *self.shape), _same(y)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """One after another."""
+
+    parts: tuple[Bijection, ...]
+
+    def init(self, key, x, context):
+        params = []
+        for number, part in enumerate(self.parts):
+            params.append(part.init(jax.random.fold_in(key, number), x, context))
+            x, _ = part.forward(params[-1], x, context)
+        return params
+
+    def forward(self, params, x, context):
+        total = _same(x)
+        for part, own in zip(self.parts, params, strict=True):
+            x, log_det = part.forward(own, x, context)
+            total += log_det
+        return x, total
+
+    def inverse(self, params, y, context):
+        total = _same(y)
+        for part, own in zip(reversed(self.parts), reversed(params), strict=True):
+            y, log_det = part.inverse(own, y, context)
+            total += log_det
+        return y, total
+
+
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """One layer several times, each with parameters of its own: compiled once, by `lax.scan`.
+
+    Attributes:
+      layer: from a shape to the same shape.
+      count: how often.
+    """
+
+    layer: Bijection
+    count: int
+
+    def init(self, key, x, context):
+        def one(x, key):
+            params = self.layer.init(key, x, context)
+            return self.layer.forward(params, x, context)[0], params
+
+        return jax.lax.scan(one, x, jax.random.split(key, self.count))[1]
+
+    def forward(self, params, x, context):
+        def one(carry, own):
+            x, total = carry
+            x, log_det = self.layer.forward(own, x, context)
+            return (x, total + log_det), None
+
+        return jax.lax.scan(one, (x, _same(x)), params)[0]
+
+    def inverse(self, params, y, context):
+        def one(carry, own):
+            y, total = carry
+            y, log_det = self.layer.inverse(own, y, context)
+            return (y, total + log_det), None
+
+        return jax.lax.scan(one, (y, _same(y)), params, reverse=True)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class FactorOut:
+    """Half of the channels are done, and the rest goes through another bijection.
+
+    Real NVP, section 3.6. An image becomes the vector of the halves that were done, [B, D].
+
+    Attributes:
+      shape: [H, W, C] of its input.
+      rest: from [H, W, C / 2] to vectors.
+    """
+
+    shape: tuple[int, int, int]
+    rest: Bijection
+
+    def init(self, key, x, context):
+        return self.rest.init(key, jnp.split(x, 2, -1)[1], context)
+
+    def forward(self, params, x, context):
+        done, rest = jnp.split(x, 2, -1)
+        rest, log_det = self.rest.forward(params, rest, context)
+        return jnp.concatenate([done.reshape(len(x), -1), rest], 1), log_det
+
+    def inverse(self, params, y, context):
+        height, width, channels = self.shape
+        done, rest = jnp.split(y, [height * width * (channels // 2)], 1)
+        rest, log_det = self.rest.inverse(params, rest, context)
+        done = done.reshape(len(y), height, width, channels // 2)
+        return jnp.concatenate([done, rest], -1), log_det
