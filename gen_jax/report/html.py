@@ -164,7 +164,9 @@ def _found_pictures(workdir: Path, config: ConfigDict) -> dict[str, Any]:
     for name, (caption, others) in _captions(folder).items():
         path = folder / f"{name}.png"
         png = path.read_bytes() if is_picture(path) else b""
-        there = [folder / other for other in others if (folder / other).is_file()]
+        # A stranger's link may lead to any file, which must not end in a page that is passed on.
+        files_of = [folder / other for other in others]
+        there = [file for file in files_of if file.is_file() and not file.is_symlink()]
         text = "".join(
             file.read_text(errors="replace")[:_MOST_TEXT] for file in there if file.suffix == ".txt"
         )

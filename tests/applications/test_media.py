@@ -142,3 +142,18 @@ def test_a_run_that_is_no_better_than_counting_says_so(runs):
     assert figures["nats_per_character"]["value"] > figures["ngram_nats_per_character"]["value"]
     assert found["alarms"][0]["kind"] == "no better than counting"
     assert figures["nats_per_character"]["n"] == figures["ngram_nats_per_character"]["n"]
+
+
+def test_a_report_follows_no_links(runs, tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("nobody's business")
+    text = runs / "text" / "samples" / "samples.txt"
+    before = text.read_bytes()
+    text.unlink()
+    text.symlink_to(secret)
+    try:
+        cli.launch("report", f"--workdir={runs / 'text'}")
+        assert "nobody" not in (runs / "text" / "report.html").read_text()
+    finally:
+        text.unlink()
+        text.write_bytes(before)
