@@ -54,7 +54,7 @@ def nats_per_character(context: Context) -> dict[str, Metric]:
     reach = context.settings.ngram_context
     counted = _ngram(context, reach)
     return {
-        "nats_per_character": _mean(context, _of_model(context), "nats/character"),
+        "nats_per_character": _of_model(context, "nats/character"),
         "ngram_nats_per_character": _mean(
             context, counted, "nats/character", {"smoothing": "kneser-ney", "characters": reach}
         ),
@@ -70,14 +70,11 @@ def nats_per_character(context: Context) -> dict[str, Metric]:
 def bits_per_sample(context: Context) -> dict[str, Metric]:
     """-log2 p of a sample of sound, given those before it, and that of a unigram and a bigram."""
     found = {
-        "bits_per_sample": _of_model(context),
-        "unigram_bits_per_sample": _ngram(context, 0),
-        "bigram_bits_per_sample": _ngram(context, 1),
+        "bits_per_sample": _of_model(context, "nats"),
+        "unigram_bits_per_sample": _mean(context, _ngram(context, 0), "nats"),
+        "bigram_bits_per_sample": _mean(context, _ngram(context, 1), "nats"),
     }
-    return {
-        name: _mean(context, terms, "nats").scaled(1 / math.log(2), "bits/sample")
-        for name, terms in found.items()
-    }
+    return {name: figure.scaled(1 / math.log(2), "bits/sample") for name, figure in found.items()}
 
 
 @metric(
@@ -93,7 +90,7 @@ def nats_per_frame(context: Context) -> dict[str, Metric]:
     are keys that are independent of all, and keys that depend on themselves a frame before.
     """
     return {
-        "nats_per_frame": _mean(context, _of_model(context), "nats/frame"),
+        "nats_per_frame": _of_model(context, "nats/frame"),
         "markov_nats_per_frame": _mean(context, _keys(context, 1), "nats/frame"),
         "marginal_nats_per_frame": _mean(context, _keys(context, 0), "nats/frame"),
     }
@@ -103,9 +100,10 @@ def _element_log_probs(family, params, extra, batch, keys):
     return family.element_log_probs(params, extra, batch)
 
 
-def _of_model(context: Context) -> np.ndarray:
-    """log p of each element, [N, T]."""
-    return per_example(context.subject, context.examples, context.settings, _element_log_probs)
+def _of_model(context: Context, unit: str) -> Metric:
+    terms = per_example(context.subject, context.examples, context.settings, _element_log_probs)
+    given = "+".join(context.subject.given)
+    return _mean(context, terms, unit, {"given": given} if given else {})
 
 
 def _rows(context: Context) -> dict[str, np.ndarray]:
@@ -136,7 +134,6 @@ def _mean(context: Context, terms: np.ndarray, unit: str, more: dict | None = No
         "data": f"{context.split}:{total}",
         "window": scored.shape[1],
         "context": context.dataset.context,
-        **({"given": "+".join(context.subject.given)} if context.subject.given else {}),
         **(more or {}),
     }
     return Metric(float(value), stderr, unit, "exact", int(total), spec)
