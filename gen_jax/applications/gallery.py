@@ -7,15 +7,17 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 from scipy import special
 
 from gen_jax import families, files, pictures
 from gen_jax.applications import media
-from gen_jax.data.examples import chosen_rows
+from gen_jax.data.examples import ArrayExamples, chosen_rows
 from gen_jax.data.spec import Batch
 from gen_jax.errors import as_line
+from gen_jax.evaluation import likelihood
 from gen_jax.evaluation.context import Context, once
-from gen_jax.families.base import Autoencoder, ImportanceWeighted, Sampler
+from gen_jax.families.base import Autoencoder, Density, ImportanceWeighted, Sampler
 from gen_jax.report import charts
 from gen_jax.workdir.claim import samples_folder
 
@@ -119,6 +121,29 @@ def latent_map(context: Context, size: int = 20) -> np.ndarray | None:
     return pictures.tile(subject.spec.to_uint8(decoded), columns=size, gap=0)
 
 
+def plane_density(context: Context, size: int = 160) -> np.ndarray | None:
+    """The density in the plane, and of a model with two latents the lines of a grid of them."""
+    subject = context.subject
+    if subject.spec.shape != (2,) or subject.spec.kind != "real":
+        return None
+    data = context.examples.gather(chosen_rows(context.examples, _POINTS))["x"]
+    low, high = data.min(0), data.max(0)
+    margin = 0.1 * (high - low).max()
+    left, bottom, right, top = (float(v) for v in (*(low - margin), *(high + margin)))
+    grid = np.meshgrid(np.linspace(left, right, size), np.linspace(bottom, top, size))
+    x = np.float32(np.stack(grid, -1).reshape(-1, 2))
+    examples = ArrayExamples("plane", {"x": x})
+    settings = ConfigDict({**context.settings, "num_examples": 0})
+    log_density = likelihood.log_prob(subject, examples, settings, 1).value
+    lines = []
+    if families.has(subject.family, Autoencoder) and subject.family.latent_dim == 2:
+        along = np.linspace(-2.5, 2.5, 1_001)
+        for at in np.linspace(-2.5, 2.5, 21):
+            across = np.stack([along, np.full_like(along, at)], 1)
+            lines += [np.asarray(subject.decode(z)) for z in np.float32([across, across[:, ::-1]])]
+    return charts.density(log_density.reshape(size, size), (left, right, bottom, top), lines)
+
+
 def _of_samples(context: Context) -> str:
     means = families.has(context.subject.family, ImportanceWeighted)
     what = "Samples from the model" + (": means of p(x|z)" if means else "")
@@ -129,6 +154,15 @@ def _of_samples(context: Context) -> str:
 # In the order in which a report shows them.
 PICTURES = (
     Picture("samples", _of_samples, (Sampler,), samples),
+    Picture(
+        "density",
+        lambda context: (
+            "The density, and what becomes of straight lines of latents from -2.5 to 2.5"
+            + (", for the first label." if context.subject.given else ".")
+        ),
+        (Density,),
+        plane_density,
+    ),
     Picture(
         "reconstructions",
         lambda context: (

@@ -65,6 +65,31 @@ def rate_distortion(runs: dict[str, dict[str, np.ndarray]], title: str) -> np.nd
     return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
 
 
+def density(
+    log_density: np.ndarray, extent: tuple[float, float, float, float], lines: list[np.ndarray]
+) -> np.ndarray:
+    """A density in the plane, and what becomes of straight lines of latents, where there are any.
+
+    Args:
+      log_density: nats, [rows, columns], the first row lowest.
+      extent: left, right, bottom, top.
+      lines: points [P, 2] of each.
+    """
+    figure, axes = _figure(4.6 * (2 if lines else 1), 4.4, 1, 2 if lines else 1)
+    axes = np.atleast_1d(axes)
+    shown = {"extent": extent, "origin": "lower", "cmap": "viridis", "aspect": "equal"}
+    axes[0].imshow(np.exp(log_density), **shown)
+    axes[0].set_title("density", fontsize=9, loc="left")
+    for line in lines:
+        axes[1].plot(*line.T, lw=0.6, color="#1f6feb")
+    if lines:
+        axes[1].set(xlim=extent[:2], ylim=extent[2:], aspect="equal")
+        axes[1].set_title("a grid of latents", fontsize=9, loc="left")
+    for axis in axes:
+        axis.tick_params(labelsize=7)
+    return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
+
+
 def spectrograms(sounds: list[np.ndarray], rate: float) -> np.ndarray:
     """Sounds [T], each as its wave above its spectrogram, in dB below its loudest."""
     figure, axes = _figure(3.2 * len(sounds), 4.2, 2, len(sounds))

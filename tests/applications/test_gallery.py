@@ -71,3 +71,12 @@ def test_captions_of_a_stranger_name_no_other_file(plane, tmp_path):
     (tmp_path / "config.json").write_text(config_lib.to_json(config_lib.default_config("vae")))
     text = html.write_report(tmp_path).read_text()
     assert "<script>" not in text and "no pictures yet" in text
+
+
+def test_a_density_of_the_plane_is_drawn_with_its_latents(tmp_path):
+    workdir = tmp_path / "run"
+    cli.launch("train", "--config=experiments/flow_plane.py:smoke", f"--workdir={workdir}")
+    names = [row["name"] for row in json.loads((workdir / "samples" / gallery.INDEX).read_text())]
+    assert names[:2] == ["samples", "density"]
+    picture = np.asarray(Image.open(workdir / "samples" / "density.png"))
+    assert picture.shape[1] > 1.5 * picture.shape[0] and picture.std() > 10
