@@ -43,3 +43,6 @@ def get_config(config, keys, network):
     config.model.layers = 3 if network == "transformer" else 1
     config.model.dropout = 0.5 if network != "transformer" else 0.3
     config.model.joint = keys
+    if not keys:
+        config.optim.weight_decay = 0.05
+        config.model.features, config.model.dropout = 320, 0.65

@@ -26,8 +26,13 @@ VARIANTS = [
 ]
 
 
-# Where compiling every layer would take a minute, and those of one kind are alike.
+# Where all layers, or all elements, would take a minute, and those of one kind are alike.
+_SMALL = ["--config.data.name=digits"]
 SHALLOW = {
+    "pixel_transformer_mnist.py": _SMALL,
+    "pixelsnail_mnist.py": _SMALL,
+    "maf_mnist.py": _SMALL,
+    "music_jsb.py": ["--config.data.name=chords", "--config.model.joint=8"],
     "vdvae_mnist.py": ["--config.model.blocks=(0, 1, 1, 0)"],
     "vae_vq_fashion_mnist.py": ["--config.model.residual_blocks=1"],
 }
@@ -57,10 +62,15 @@ def _path_through_the_code(name):
     return json.dumps({key: kind(value) for key, value in config.items() if key not in left_out})
 
 
+# Their parts are those of others.
+LONG = ("nice_mnist.py", "pixelcnn_fashion_mnist.py", "realnvp_mnist.py")
 # One of those that are alike belongs to the quick tests.
 FIRST = {path: name for name in reversed(FILES) for path in [_path_through_the_code(name)]}
 SMOKES = [
-    name if name in FIRST.values() else pytest.param(name, marks=pytest.mark.long) for name in FILES
+    name
+    if name in FIRST.values() and name not in LONG
+    else pytest.param(name, marks=pytest.mark.long)
+    for name in FILES
 ]
 
 
@@ -94,7 +104,9 @@ def test_smoke(name, data, tmp_path, capfd):
         assert (workdir / "samples" / shown).exists()
         assert (workdir / "samples" / "seed_0.npz").exists()
     else:
-        lacks = f"{type(family).__name__} lacks; families that have it: Autoregressive, GAN, VAE, "
+        lacks = (
+            f"{type(family).__name__} lacks; families that have it: Autoregressive, Flow, GAN, VAE"
+        )
         assert lacks in capfd.readouterr().err
     assert launch.main(["report", at]) == 0
     assert next(iter(metrics)) in (workdir / "report.html").read_text()

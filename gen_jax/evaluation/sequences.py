@@ -23,7 +23,11 @@ from gen_jax.settings import Setting
 
 NGRAM = {
     "ngram_context": Setting(
-        5, "characters before, of the n-gram beside nats_per_character", maximum=10, smoke=2
+        5,
+        "characters before, of the n-gram beside nats_per_character",
+        maximum=10,
+        smoke=2,
+        affects="figures",
     ),
 }
 

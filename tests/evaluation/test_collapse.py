@@ -226,7 +226,7 @@ def test_the_error_of_a_divergence_is_its_spread():
 
 def test_data_without_known_modes_are_refused():
     data = points("digits", train=np.zeros((1, 2)))
-    with pytest.raises(UserError, match=r"modes of digits .* ring, grid, stacked_mnist"):
+    with pytest.raises(UserError, match=r"modes of digits .* ring, grid, gaussians, stacked_mnist"):
         collapse.modes(Context(pool(np.zeros((1, 2)), data.spec), data, "test", settings()))
 
 
