@@ -97,7 +97,9 @@ def test_images_come_back_from_their_latents(name):
     keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(50))
     x = family.sample(params, extra, keys, {"label": jnp.arange(50) % 3}, {"temperature": 1.0})
     assert x.shape == (50, 4, 4, 1) and x.min() >= 0 and x.max() < 1
-    one = family.sample(params, extra, keys[:3], {"label": jnp.zeros(3, jnp.int32)}, {"temperature": 0.0})
+    one = family.sample(
+        params, extra, keys[:3], {"label": jnp.zeros(3, jnp.int32)}, {"temperature": 0.0}
+    )
     np.testing.assert_allclose(one, one[:1].repeat(3, 0), atol=1e-6)
 
 
