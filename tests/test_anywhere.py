@@ -88,7 +88,7 @@ def test_help_explains_the_keys_of_a_config(capsys):
         ("a.py:x,smoke", ("a.py", "x,smoke")),
         (r"C:\work\a.py", (r"C:\work\a.py", "")),
         (r"C:\work\a.py:smoke", (r"C:\work\a.py", "smoke")),
-        ("d:/work/a.py:smoke", ("d:/work/a.py", "smoke")),
+        ("d:/mine/a.py:smoke", ("d:/mine/a.py", "smoke")),
     ],
 )
 def test_the_colon_of_a_drive_is_part_of_a_path(given, expected):

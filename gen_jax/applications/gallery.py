@@ -204,12 +204,14 @@ def write(context: Context, workdir: Path, tell: Callable[[str], None] = print) 
     """
     folder, written, index = samples_folder(workdir), [], []
     if context.subject.spec.medium and families.has(context.subject.family, Sampler):
-        index.append({"name": "samples", "caption": _of_samples(context), "files": []})
-        for name, data in media.files_of(
-            context.subject.spec, _sequences(context), "samples"
-        ).items():
-            written.append(files.write_whole(folder / name, data))
-            index[0]["files"].append(name)
+        try:
+            found = media.files_of(context.subject.spec, _sequences(context), "samples")
+        except Exception as error:
+            tell(f"warning: no samples: {as_line(error)}")
+            found = {}
+        if found:
+            index.append({"name": "samples", "caption": _of_samples(context), "files": [*found]})
+        written += [files.write_whole(folder / name, data) for name, data in found.items()]
     for kind in PICTURES:
         if not families.has(context.subject.family, *kind.needs):
             continue

@@ -79,6 +79,7 @@ _DISCRETE = Values(
 )
 _GREY = Values("images of one channel", lambda spec: spec.is_image and spec.shape[2] == 1, None)
 _SEQUENCES = Values("sequences", lambda spec: bool(spec.medium), None)
+_NO_SEQUENCES = Values("no sequences", lambda spec: not spec.medium, None)
 _FRAMES = Values("music", lambda spec: spec.medium == "music", None)
 _ODD = Values(" that is odd", lambda value: value % 2 == 1, 3)
 _BUT_MADE = only(*NETWORKS[1:])
@@ -104,6 +105,18 @@ REQUIREMENTS = (
         {"network": _BUT_MADE},
         {"order": only("raster"), "num_orders": only(1)},
         "the network has the order of the data",
+    ),
+    Requirement(
+        {"order": only("reverse", "random")},
+        {"data": _NO_SEQUENCES},
+        "each of their elements follows those before it",
+        "use --config.model.order=raster",
+    ),
+    Requirement(
+        {"num_orders": requirements.above(1, 8)},
+        {"data": _NO_SEQUENCES},
+        "each of their elements follows those before it",
+        "use --config.model.num_orders=1",
     ),
     Requirement({"network": only("pixelcnn")}, {"kernel": _ODD, "first_kernel": _ODD}, "of sides"),
     Requirement(

@@ -207,9 +207,9 @@ class Autoregressive:
         """The same model of sequences of so many elements.
 
         Raises:
-          UserError: for a model of images or vectors, which have one size.
+          UserError: for a model of images or vectors, and for MADE, which have one size.
         """
-        if not self.spec.medium:
+        if not self.spec.medium or not self.is_cached:
             raise UserError("this model's examples have one size; leave out the length")
         spec = dataclasses.replace(self.spec, shape=(length, *self.spec.shape[1:]))
         return dataclasses.replace(self, spec=spec, orders=Orders(spec.num_dims))
@@ -318,6 +318,8 @@ class Autoregressive:
         decoding = options["decoding"]
         if decoding == "auto":
             decoding = "cached" if self.is_cached else "jacobi"
+        if decoding == "cached" and not self.is_cached:
+            raise UserError("this network remembers nothing: --options.decoding=jacobi")
         x = jnp.where(known, x, jnp.zeros_like(x)).astype(self._dtype)
         contexts = self._guided(self._context(condition), len(keys), options)
         drawn = functools.partial(self._from_noise, options=options)

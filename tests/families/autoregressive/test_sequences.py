@@ -302,3 +302,25 @@ def test_bad_choices_are_refused():
     model.update({"network": "wavenet"})
     with pytest.raises(UserError, match="sequences"):
         families.build("autoregressive", model, image)
+
+
+def test_made_has_one_size_and_one_order_of_a_text():
+    model = families.default_model("autoregressive")
+    model.update({"hidden": (8,), "likelihood": "categorical"})
+    family = families.build("autoregressive", model, TEXT)
+    params, extra = family.init(jax.random.key(0), batch_of(TEXT, np.zeros((2, 5))))
+    for options, message in [
+        ({"decoding": "cached"}, r"remembers nothing: --options\.decoding=jacobi"),
+        ({"decoding": "auto", "length": 9}, "have one size"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            family.sample(params, extra, keys_of(2), {}, {**OPTIONS, **options})
+    assert family.sample(params, extra, keys_of(2), {}, {**OPTIONS, "decoding": "auto"}).shape == (
+        2,
+        5,
+    )
+    for changes in ({"order": "reverse"}, {"num_orders": 3}):
+        other = families.default_model("autoregressive")
+        other.update({"likelihood": "categorical", **changes})
+        with pytest.raises(UserError, match="no sequences"):
+            families.build("autoregressive", other, TEXT)
