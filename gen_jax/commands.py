@@ -148,7 +148,7 @@ def evaluate(flags: argparse.Namespace, overrides: list[str]) -> None:
     from gen_jax import config as config_lib
     from gen_jax import evaluation, experiment, files
     from gen_jax.report import results
-    from gen_jax.workdir import console, logs
+    from gen_jax.workdir import console, logs, provenance
     from gen_jax.workdir.claim import read_config
 
     workdir = _require_workdir(flags)
@@ -166,7 +166,8 @@ def evaluate(flags: argparse.Namespace, overrides: list[str]) -> None:
     print(f"wrote {workdir / 'evaluation.json'}")
     if flags.record:
         seconds = logs.training_seconds(config.batch_size, workdir)
-        results.record(table, config, figures, seconds)
+        hardware = provenance.hardware_of_training(workdir)
+        results.record(table, config, figures, seconds, hardware)
         print(f"recorded in {table}; python -m gen_jax.report.results writes it to the docs")
 
 

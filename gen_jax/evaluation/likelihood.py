@@ -47,14 +47,15 @@ _KINDS = {"exact": "exact", "lower_bound": "upper_bound", "estimate": "estimate"
     "elbo",
     needs=(base.ImportanceWeighted,),
     settings=ELBO_SAMPLES,
-    lower_is_better=("distortion",),
+    lower_is_better=("distortion", "elbo_bits_per_dim"),
 )
 def elbo(context: Context) -> dict[str, Metric]:
     """The ELBO and its two parts, `elbo = -(rate + distortion)`, in nats an example.
 
     With several layers of latents also the rate of each, E_q[ln q(z_i|...) - ln p(z_i|...)]:
     `rate/layer_1` is next to the data. They sum to the rate, a KL; one alone may be below 0 where
-    the layers above it are drawn after it.
+    the layers above it are drawn after it. For data with grey levels -elbo is given in bits a
+    dimension too.
     """
     samples = context.settings.elbo_samples
     terms = split_terms(context, samples)
@@ -64,10 +65,14 @@ def elbo(context: Context) -> dict[str, Metric]:
     rates = terms["rates"].T
     if len(rates) > 1:
         values |= {f"rate/layer_{number}": rate for number, rate in enumerate(rates, 1)}
-    return {
+    figures = {
         name: Metric.mean(each, "nats", kinds.get(name, "estimate"), spec)
         for name, each in values.items()
     }
+    if _has_bits(subject_spec := context.subject.spec):
+        loss = Metric.mean(-terms["elbo"], "nats", "upper_bound", spec)
+        figures["elbo_bits_per_dim"] = loss.scaled(subject_spec.bits_per_dim(1.0), "bits/dim")
+    return figures
 
 
 @metric(
@@ -92,9 +97,14 @@ def nll(context: Context) -> dict[str, Metric]:
         spec["importance_samples"] = samples
     figure = Metric.mean(-found.value, "nats", _KINDS[found.kind], spec)
     figures = {"nll": figure}
-    if subject.spec.levels and subject.spec.kind != "binary":
+    if _has_bits(subject.spec):
         figures["bits_per_dim"] = figure.scaled(subject.spec.bits_per_dim(1.0), "bits/dim")
     return figures
+
+
+def _has_bits(spec: DataSpec) -> bool:
+    """Whether figures in bits a dimension mean something: whether the data have grey levels."""
+    return bool(spec.levels) and spec.kind != "binary"
 
 
 @metric("active_units", needs=(base.Autoencoder,))

@@ -113,3 +113,16 @@ def _flag(key: str, example: Any) -> str:
         return "choose another --config.data.name"
     quoted = f'"{example}"' if isinstance(example, tuple) else example
     return f"use --config.model.{key}={quoted}"
+
+
+def check_heads(model: ConfigDict) -> None:
+    """Refuses features that the heads of a rotary attention do not share out in even parts.
+
+    Raises:
+      UserError: naming both.
+    """
+    if model.features % (2 * model.heads):
+        raise UserError(
+            f"model.features={model.features} must be a multiple of 2 * model.heads="
+            f"{2 * model.heads}: --config.model.heads=1, or other features"
+        )

@@ -52,7 +52,7 @@ class Elementwise(Protocol):
     """An increasing map of a number.
 
     Attributes:
-      num_params: P. With all of them 0 it is the identity.
+      num_params: P. With all of them 0 it is the identity, or near it.
     """
 
     @property
@@ -182,6 +182,75 @@ class Spline:
         return 2 * jnp.log(slope) + jnp.log(above) - 2 * jnp.log(below)
 
 
+# Halvings of the interval in which a root is looked for: beyond them float32 has no more digits.
+_HALVINGS = 40
+
+
+@dataclasses.dataclass(frozen=True)
+class LogisticMixture:
+    """logit F(x) e^s + b with F the distribution function of a mixture of logistics.
+
+    Ho et al. 2019 (Flow++, arXiv 1902.00275), section 3.3. Parameters: b, s, and of each component
+    the logit of its weight, its mean and the logarithm of its scale. With all of them 0 the means
+    are apart, so that training can tell the components from one another, and the map is near the
+    identity but not it.
+
+    Attributes:
+      components: K.
+      limit: of |s| and of the logarithms of the scales.
+    """
+
+    components: int = 8
+    limit: float = 3.0
+
+    @property
+    def num_params(self) -> int:
+        return 2 + 3 * self.components
+
+    def _split(self, params: jax.Array) -> tuple[jax.Array, ...]:
+        """Shift and log scale [...], then log weights, means and log scales [..., K]."""
+        shift, log_scale, rest = params[..., 0], params[..., 1], params[..., 2:]
+        logits, means, log_scales = jnp.split(rest, 3, -1)
+        apart = np.linspace(-1, 1, self.components) if self.components > 1 else np.zeros(1)
+        return (
+            shift,
+            self.limit * jnp.tanh(log_scale / self.limit),
+            jax.nn.log_softmax(logits, -1),
+            means + jnp.asarray(apart, params.dtype),
+            self.limit * jnp.tanh(log_scales / self.limit),
+        )
+
+    def _logit(self, x, log_weights, means, log_scales):
+        """logit F(x), and its slope's logarithm."""
+        z = (x[..., None] - means) * jnp.exp(-log_scales)
+        below = jax.nn.logsumexp(log_weights - softplus(-z), -1)  # ln F
+        above = jax.nn.logsumexp(log_weights - softplus(z), -1)  # ln (1 - F)
+        log_density = jax.nn.logsumexp(log_weights - softplus(z) - softplus(-z) - log_scales, -1)
+        return below - above, log_density - below - above
+
+    def forward(self, x, params):
+        shift, log_scale, *mixture = self._split(params)
+        logit, log_slope = self._logit(x, *mixture)
+        return logit * jnp.exp(log_scale) + shift, log_slope + log_scale
+
+    def inverse(self, y, params):
+        shift, log_scale, *mixture = self._split(params)
+        wanted = (y - shift) * jnp.exp(-log_scale)
+        # A component's own logit is a line: the mixture's root is between those of its components.
+        _, means, log_scales = mixture
+        roots = means + wanted[..., None] * jnp.exp(log_scales)
+
+        def halve(_, ends):
+            low, high = ends
+            middle = (low + high) / 2
+            under = self._logit(middle, *mixture)[0] < wanted
+            return jnp.where(under, middle, low), jnp.where(under, high, middle)
+
+        low, high = jax.lax.fori_loop(0, _HALVINGS, halve, (roots.min(-1), roots.max(-1)))
+        x = (low + high) / 2
+        return x, -(self._logit(x, *mixture)[1] + log_scale)
+
+
 def checker(shape: Sequence[int], odd: bool) -> np.ndarray:
     """A mask of an image [H, W, C]: every other pixel, as on a chess board."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
@@ -241,14 +310,15 @@ class Coupling:
 
 @dataclasses.dataclass(frozen=True)
 class MaskedAutoregressive:
-    """Each dimension is mapped as those before it say: one pass forwards, D passes back.
+    """Each element is mapped as those before it say: one pass forwards, one for each back.
 
-    Papamakarios et al. 2017 (MAF, arXiv 1705.07057). Used the other way it is the inverse
-    autoregressive flow of Kingma et al. 2016 (arXiv 1606.04934).
+    Papamakarios et al. 2017 (MAF, arXiv 1705.07057) of vectors [B, D], by MADE; Zhai et al. 2024
+    (TarFlow, arXiv 2412.06329) of sequences of vectors [B, T, C], by a transformer. Used the other
+    way (`Inverse`) it is the inverse autoregressive flow of Kingma et al. 2016 (arXiv 1606.04934).
 
     Attributes:
-      transform: of each.
-      network: `nn.made.MADE` of vectors [B, D].
+      transform: of each number.
+      network: `nn.made.MADE`, or a network of sequences that remembers (`nn.transformer`).
     """
 
     transform: Elementwise
@@ -263,15 +333,56 @@ class MaskedAutoregressive:
 
     def forward(self, params, x, context):
         y, terms = self.transform.forward(x, self._params(params, x, context))
-        return y, terms.sum(1)
+        return y, _sum(terms)
 
     def inverse(self, params, y, context):
+        if hasattr(self.network, "step"):
+            return self._remembering(params, y, context)
+
         def step(_, x):
-            # After n passes the first n dimensions are final.
+            # After n passes the first n elements are final.
             return self.transform.inverse(y, self._params(params, x, context))[0]
 
         x = jax.lax.fori_loop(0, y.shape[1], step, jnp.zeros_like(y))
         return x, -self.forward(params, x, context)[1]
+
+    def _remembering(self, params, y, context):
+        """The inverse by a network that is given one element at a time."""
+
+        def call(method, *args):
+            return self.network.apply({"params": params}, *args, method=method)
+
+        def step(carry, inputs):
+            memory, before = carry
+            number, element = inputs
+            features, memory = call("step", memory, number, before, context)
+            x, terms = self.transform.inverse(element, call("head", features, before))
+            return (memory, x), (x, _sum(terms))
+
+        elements = jnp.moveaxis(y, 1, 0)
+        start = call("start", len(y)), jnp.zeros_like(elements[0])
+        _, (x, log_dets) = jax.lax.scan(step, start, (jnp.arange(y.shape[1]), elements))
+        return jnp.moveaxis(x, 0, 1), log_dets.sum(0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inverse:
+    """Another bijection the other way round.
+
+    Attributes:
+      of: the other, which is initialised as it stands.
+    """
+
+    of: Bijection
+
+    def init(self, key, x, context):
+        return self.of.init(key, x, context)
+
+    def forward(self, params, x, context):
+        return self.of.inverse(params, x, context)
+
+    def inverse(self, params, y, context):
+        return self.of.forward(params, y, context)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -340,13 +451,19 @@ class Mixing:
 
 @dataclasses.dataclass(frozen=True)
 class Reverse:
-    """The last axis in reverse."""
+    """An axis in reverse.
+
+    Attributes:
+      axis: which, the batch's being 0.
+    """
+
+    axis: int = -1
 
     def init(self, key, x, context):
         return {}
 
     def forward(self, params, x, context):
-        return x[..., ::-1], _same(x)
+        return jnp.flip(x, self.axis), _same(x)
 
     inverse = forward
 
@@ -401,6 +518,33 @@ class Squeeze:
         batch, height, width, channels = y.shape
         y = y.reshape(batch, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
         return y.reshape(batch, 2 * height, 2 * width, channels // 4), _same(y)
+
+
+@dataclasses.dataclass(frozen=True)
+class Patches:
+    """Squares of an image [H, W, C], row by row, as a sequence of vectors [T, S * S * C].
+
+    Attributes:
+      shape: [H, W, C].
+      side: S, which divides H and W.
+    """
+
+    shape: tuple[int, int, int]
+    side: int
+
+    def init(self, key, x, context):
+        return {}
+
+    def forward(self, params, x, context):
+        (height, width, channels), side = self.shape, self.side
+        x = x.reshape(len(x), height // side, side, width // side, side, channels)
+        x = x.transpose(0, 1, 3, 2, 4, 5)
+        return x.reshape(len(x), -1, side * side * channels), _same(x)
+
+    def inverse(self, params, y, context):
+        (height, width, channels), side = self.shape, self.side
+        y = y.reshape(len(y), height // side, width // side, side, side, channels)
+        return y.transpose(0, 1, 3, 2, 4, 5).reshape(len(y), *self.shape), _same(y)
 
 
 @dataclasses.dataclass(frozen=True)

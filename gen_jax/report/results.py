@@ -82,7 +82,7 @@ def check_run(path: Path, config: ConfigDict, workdir: Path, replica: int | None
 
 
 def record(
-    path: Path, config: ConfigDict, figures: dict[str, Metric], seconds: float
+    path: Path, config: ConfigDict, figures: dict[str, Metric], seconds: float, hardware: str
 ) -> list[dict]:
     """Fills in the rows that a run measures, in place, and returns them.
 
@@ -91,6 +91,7 @@ def record(
       config: of the run; its `experiment` names the row.
       figures: what was measured.
       seconds: training time.
+      hardware: of training.
 
     Raises:
       UserError: if the table has no row for this experiment and these metrics.
@@ -112,7 +113,7 @@ def record(
             "n": figure.n,
             "seeds": list(range(config.seed, config.seed + max(len(figure.each), 1))),
             "worst": _worst(row["metric"], figure),
-            "hardware": provenance.hardware(),
+            "hardware": hardware,
             "wall_clock_s": round(seconds),
             "commit": provenance.commit(),
             "status": "measured",

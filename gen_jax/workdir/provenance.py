@@ -59,6 +59,12 @@ def read(workdir: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def hardware_of_training(workdir: Path) -> str:
+    """What a run was trained on last; what this process has where the run does not say."""
+    rows = [row for row in read(workdir) if row["kind"] == "train"]
+    return str(rows[-1].get("hardware", "")) if rows else hardware()
+
+
 def command() -> str:
     """What this process was started by."""
     name = Path(sys.argv[0]).name

@@ -10,6 +10,8 @@ import pytest
 
 from gen_jax.nn import bijections as b
 from gen_jax.nn.made import MADE
+from gen_jax.nn.sequence import Head, Reader
+from gen_jax.nn.transformer import Transformer
 
 
 class Small(nn.Module):
@@ -27,7 +29,12 @@ class Small(nn.Module):
         return out.reshape(*x.shape, self.num_params)
 
 
-TRANSFORMS = {"additive": b.Additive(), "affine": b.Affine(), "spline": b.Spline(5, 3.0)}
+TRANSFORMS = {
+    "additive": b.Additive(),
+    "affine": b.Affine(),
+    "spline": b.Spline(5, 3.0),
+    "logistic mixture": b.LogisticMixture(3),
+}
 VECTOR, IMAGE, WIDE = (5,), (4, 6, 2), (2, 4, 3)
 
 
@@ -47,6 +54,9 @@ CASES = {
     "mixing": (b.Mixing(), WIDE),
     "mixing of vectors": (b.Mixing(), VECTOR),
     "reverse": (b.Reverse(), VECTOR),
+    "reverse of rows": (b.Reverse(1), WIDE),
+    "inverse": (b.Inverse(coupling("alternate", True, "affine")), VECTOR),
+    "patches": (b.Patches(IMAGE, 2), IMAGE),
     "scale": (b.Scale(), IMAGE),
     "squeeze": (b.Squeeze(), IMAGE),
     "flatten": (b.Flatten(IMAGE), IMAGE),
@@ -116,9 +126,9 @@ def test_a_masked_autoregressive_map_is_triangular(transform):
     x = jnp.float32(np.random.default_rng(0).normal(size=(8, 4)))
     context = jnp.float32(np.random.default_rng(1).normal(size=(8, 3)))
     params = bijection.init(jax.random.key(0), x, context)
-    same, log_det = bijection.forward(params, x, context)
-    np.testing.assert_allclose(same, x, atol=1e-5)  # at first
-    np.testing.assert_allclose(log_det, 0, atol=1e-5)
+    same, _ = bijection.forward(params, x, context)
+    zeros = jnp.zeros((*x.shape, own.num_params))
+    np.testing.assert_allclose(same, own.forward(x, zeros)[0], atol=1e-5)  # at first
     params = moved(params)
     y, log_det = bijection.forward(params, x, context)
     again, back = bijection.inverse(params, y, context)
@@ -170,11 +180,74 @@ def test_splines_are_finite_everywhere_and_at_their_knots():
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
-def test_with_parameters_of_0_a_number_stays(name):
+def test_with_parameters_of_0_a_number_stays_or_nearly_so(name):
     x = jnp.linspace(-4, 4, 41)
     y, log_slope = TRANSFORMS[name].forward(x, jnp.zeros((41, TRANSFORMS[name].num_params)))
-    np.testing.assert_allclose(y, x, atol=1e-5)
-    np.testing.assert_allclose(log_slope, 0, atol=1e-5)
+    bound = 0.3 if name == "logistic mixture" else 1e-5
+    np.testing.assert_allclose(y, x, atol=bound)
+    np.testing.assert_allclose(log_slope, 0, atol=bound)
+
+
+def test_a_mixture_of_logistics_is_numpys():
+    rng = np.random.default_rng(0)
+    own, params = b.LogisticMixture(3), rng.normal(size=(7, 11))
+    x = np.linspace(-3, 3, 7)
+    limited = [3 * np.tanh(part / 3) for part in (params[:, 1], params[:, 8:])]
+    weights = np.exp(params[:, 2:5]) / np.exp(params[:, 2:5]).sum(1, keepdims=True)
+    z = (x[:, None] - params[:, 5:8] - np.array([-1, 0, 1])) / np.exp(limited[1])
+    share = (weights / (1 + np.exp(-z))).sum(1)
+    wanted = np.log(share / (1 - share)) * np.exp(limited[0]) + params[:, 0]
+    y, log_slope = own.forward(jnp.float32(x), jnp.float32(params))
+    np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-4)
+    slope = jax.vmap(jax.grad(lambda x, p: own.forward(x, p)[0]))(
+        jnp.float32(x), jnp.float32(params)
+    )
+    np.testing.assert_allclose(log_slope, np.log(slope), rtol=1e-4, atol=1e-4)
+    far = jnp.float32([-80, -20, 20, 80])  # where F is 0 or 1 in float32
+    y, log_slope = own.forward(far, jnp.float32(params[:4]))
+    assert np.isfinite(y).all() and np.isfinite(log_slope).all()
+    np.testing.assert_allclose(own.inverse(y, jnp.float32(params[:4]))[0], far, rtol=1e-4)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_transformer_of_patches_is_triangular_and_remembers(given):
+    own = b.Affine()
+    network = Transformer(
+        (2,), Reader(8, 0, (2, 2)), Head((2,), 2, starts_at_zero=True), 1, 2, window=4
+    )
+    bijection = b.MaskedAutoregressive(own, network)
+    rng = np.random.default_rng(0)
+    x = jnp.float32(rng.normal(size=(3, 4, 2)))
+    context = jnp.float32(rng.normal(size=(3, 5))) if given else None
+    params = bijection.init(jax.random.key(0), x, context)
+    same, log_det = bijection.forward(params, x, context)
+    np.testing.assert_allclose(same, x, atol=1e-6)  # at first
+    np.testing.assert_allclose(log_det, 0, atol=1e-6)
+    params = moved(params)
+    y, log_det = bijection.forward(params, x, context)
+    again, back = jax.jit(bijection.inverse)(params, y, context)
+    np.testing.assert_allclose(again, x, atol=1e-4)
+    np.testing.assert_allclose(back, -log_det, atol=1e-4)
+    if given:
+        assert np.abs(bijection.forward(params, x, context + 1)[0] - y).max() > 1e-3
+
+    def flat(one):
+        own_context = None if context is None else context[:1]
+        return bijection.forward(params, one.reshape(1, 4, 2), own_context)[0].reshape(-1)
+
+    jacobian = np.asarray(jax.jacobian(flat)(x[0].reshape(-1)))
+    later = np.arange(8) // 2
+    assert (jacobian[later[:, None] < later] == 0).all()
+    earlier = jacobian[later[:, None] > later]
+    assert (earlier != 0).all()
+    np.testing.assert_allclose(np.linalg.slogdet(jacobian)[1], log_det[0], atol=1e-4)
+
+
+def test_patches_are_squares_row_by_row():
+    image = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    rows, _ = b.Patches((4, 4, 1), 2).forward({}, image, None)
+    expected = [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+    np.testing.assert_array_equal(rows[0], expected)
 
 
 def test_the_first_examples_have_mean_0_and_variance_1():

@@ -46,7 +46,7 @@ def table(tmp_path):
 def test_record_fills_in_its_row_alone(table):
     config = config_lib.load_file(str(cli.ROOT / "experiments" / "quickstart.py"))
     figures = {"nll": Metric(12.5, 0.25, "nats", "upper_bound", 297, {})}
-    results.record(table, config, figures, 61.0)
+    results.record(table, config, figures, 61.0, "CPU, 2 cores")
     first, second = results.read(table)
     assert (first["value"], first["stderr"], first["n"], first["seeds"]) == (12.5, 0.25, 297, [0])
     assert first["status"] == "measured" and first["hardware"] and first["wall_clock_s"] == 61
@@ -63,7 +63,7 @@ def test_several_seeds_have_their_mean_and_their_worst(table):
     mean = Metric.over_seeds(each, (0, 1, 2))
     # Mean 11.5, standard deviation 1.5 over three seeds.
     assert mean.value == 11.5 and mean.stderr == pytest.approx(1.5 / 3**0.5) and mean.n == 297
-    results.record(table, config, {"nll": mean}, 60.0)
+    results.record(table, config, {"nll": mean}, 60.0, "a GPU")
     row = results.read(table)[0]
     assert row["seeds"] == [0, 1, 2] and row["worst"] == 13.0
     page = results.render(table.parent)
@@ -117,7 +117,7 @@ def test_reproduce_lists_and_measures_rows(table, tmp_path, monkeypatch, capsys)
 def test_record_refuses_what_the_table_does_not_have(table):
     config = config_lib.load_file(str(cli.ROOT / "experiments" / "vae_mnist.py"))
     with pytest.raises(UserError, match=r"no row 'vae_mnist'; .*--table=table lists them"):
-        results.record(table, config, {"nll": None}, 1.0)
+        results.record(table, config, {"nll": None}, 1.0, "")
     with pytest.raises(UserError, match=r"no table 'x'; there are: table"):
         results.read(table.parent / "x.json")
 

@@ -7,7 +7,6 @@ from ml_collections import ConfigDict
 
 from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
-from gen_jax.errors import UserError
 from gen_jax.families import requirements
 from gen_jax.families.alarms import Alarm, Rule
 from gen_jax.families.autoregressive.family import CHOICES, Autoregressive, Orders
@@ -15,13 +14,13 @@ from gen_jax.families.autoregressive.pixelcnn import PixelCNN
 from gen_jax.families.autoregressive.pixelrnn import LAYERS, PixelRNN
 from gen_jax.families.autoregressive.pixelsnail import PixelSNAIL
 from gen_jax.families.autoregressive.recurrent import CELLS, Recurrent
-from gen_jax.families.autoregressive.sequence import Head, Reader
-from gen_jax.families.autoregressive.transformer import Transformer
 from gen_jax.families.autoregressive.wavenet import WaveNet
 from gen_jax.families.base import TEMPERATURE, FamilyDefinition
 from gen_jax.families.requirements import IMAGES, LABELS, Requirement, Values, only
 from gen_jax.likelihoods import Likelihood
 from gen_jax.nn.made import MADE
+from gen_jax.nn.sequence import Head, Reader
+from gen_jax.nn.transformer import Transformer
 from gen_jax.settings import Setting
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh, "gelu": nn.gelu}
@@ -170,11 +169,7 @@ def _network(
         return Recurrent(element, reader, output, model.network, model.layers, model.dropout)
     if model.network == "wavenet":
         return WaveNet(element, reader, output, model.skip, tuple(model.dilations))
-    if model.features % (2 * model.heads):
-        raise UserError(
-            f"model.features={model.features} must be a multiple of 2 * model.heads="
-            f"{2 * model.heads}: --config.model.heads=1, or other features"
-        )
+    requirements.check_heads(model)
     if model.network == "pixelsnail":
         size = (model.layers, model.residuals, model.heads, model.dropout)
         return PixelSNAIL(element, reader, output, spec.shape[:2], *size)

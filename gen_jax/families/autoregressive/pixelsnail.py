@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gen_jax.families.autoregressive.sequence import Head, Reader
 from gen_jax.nn.attention import CausalAttention, dropout
+from gen_jax.nn.sequence import Head, Reader
 
 # Rows and columns from the centre of a window to what it sees: it, and those before it.
 _WINDOW = ((0, 0), (0, -1), (-1, -1), (-1, 0), (-1, 1))

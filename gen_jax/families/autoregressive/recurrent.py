@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gen_jax.families.autoregressive.sequence import Head, Reader
 from gen_jax.nn.attention import dropout
+from gen_jax.nn.sequence import Head, Reader
 
 CELLS = {"lstm": nn.OptimizedLSTMCell, "gru": nn.GRUCell}
 

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gen_jax.families.autoregressive.sequence import Head, Reader
+from gen_jax.nn.sequence import Head, Reader
 
 
 class Layer(nn.Module):

@@ -57,10 +57,11 @@ class GatedConvolutions(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, context: jax.Array | None) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, C, P]."""
-        channels = x.shape[-1]
-        h = Conv(self.features, (3, 3), dtype=self.dtype)(x)
-        if context is not None:
+        """[B, H, W, C] -> [B, H, W, C, P]; the context is [B, N] or an image [B, H, W, N]."""
+        channels, is_image = x.shape[-1], context is not None and context.ndim == 4
+        h = jnp.concatenate([x, context], -1) if is_image else x
+        h = Conv(self.features, (3, 3), dtype=self.dtype)(h)
+        if context is not None and not is_image:
             given = nn.Dense(self.features, use_bias=False, dtype=self.dtype, name="given")(context)
             h += given[:, None, None]
         for _ in range(self.layers):

@@ -11,7 +11,7 @@ from gen_jax import keys as keys_lib
 from gen_jax.data.readers import synthetic
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
-from gen_jax.families.base import Autoencoder, Density, Sampler
+from gen_jax.families.base import Autoencoder, Density, ImportanceWeighted, Sampler
 
 PLANE = DataSpec("real", (2,), num_classes=3)
 DIGITS = DataSpec("real", (4, 4, 1), 17, num_classes=3)
@@ -21,10 +21,19 @@ MODELS = {
     "additive": {"transform": "additive", "layers": 2, "hidden": (8,), "final_scale": True},
     "maf": {"flow": "autoregressive", "layers": 2, "hidden": (8,), "mixing": "reverse"},
     "logistic": {"layers": 2, "hidden": (8,), "base": "logistic"},
+    "mixtures": {"layers": 1, "hidden": (8,), "transform": "logistic_mixture", "components": 3},
+    "maf of a mixture": {
+        **{"flow": "autoregressive", "layers": 1, "hidden": (8,), "mixing": "reverse"},
+        **{"base": "mixture", "components": 3},
+    },
 }
 IMAGES = {
     "multiscale": {"flow": "multiscale", "features": 4, "channel_layers": (1, 1)},
+    "chess board": {"flow": "multiscale", "features": 4, "channel_layers": ()},
     "vectors": {"layers": 1, "hidden": (8,)},
+    "transformer": {
+        **{"flow": "transformer", "features": 8, "heads": 2, "blocks": 1, "patch": 2, "layers": 2}
+    },
 }
 
 
@@ -107,7 +116,14 @@ def test_images_come_back_from_their_latents(name):
     ("spec", "changes", "message"),
     [
         (DataSpec("binary", (4, 4, 1), 2), {"conditional": False}, "uniform_dequantization"),
-        (DataSpec("bytes", (4, 4, 1), 256), {"conditional": False}, "uniform_dequantization"),
+        (
+            DataSpec("real", (4, 4, 1), 256),
+            {"conditional": False, "dequantization": "variational"},
+            "preprocess=bytes",
+        ),
+        (DIGITS, {"flow": "transformer", "patch": 3}, "divide"),
+        (DIGITS, {"flow": "transformer", "features": 6}, "multiple"),
+        (DIGITS, {"flow": "multiscale", "channel_features": (3,)}, "a width for each"),
         (PLANE, {"flow": "multiscale"}, "images"),
         (DataSpec("real", (5, 4, 1), 256), {"flow": "multiscale", "conditional": False}, "halves"),
         (DataSpec("real", (2,)), {}, "labels"),
@@ -140,3 +156,59 @@ def test_shapes_are_drawn_by_a_seed(name):
     first, again = (synthetic.read(name).splits["train"].arrays["x"][:50] for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first).max() < 6
+
+
+BYTES = DataSpec("bytes", (2, 2, 1), 3, num_classes=3)
+
+
+@pytest.mark.parametrize("noise", ["uniform", "variational"])
+def test_the_probabilities_of_whole_numbers_sum_to_one(noise):
+    """By many draws of the noise for each of the 81 pictures there are."""
+    changes = {"flow": "multiscale", "features": 4, "checker_layers": 1, "channel_layers": (1,)}
+    changes |= {"dequantization": noise, "noise_features": 4, "noise_layers": 1}
+    family, params, extra, _ = build(BYTES, **changes)
+    assert not families.has(family, Density) and families.has(family, ImportanceWeighted)
+    x = np.stack(np.meshgrid(*[np.arange(3)] * 4), -1).reshape(-1, 2, 2, 1)
+    batch = {"x": jnp.float32(x), "label": jnp.ones(81, jnp.int32)}
+    keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(81))
+    weights = jax.jit(family.log_weights, static_argnums=4)(params, extra, batch, keys, 400)
+    assert weights.log_likelihood.shape == (400, 81) and weights.log_ratios.shape == (
+        1,
+        400,
+        81,
+    )
+    each = np.exp(np.float64(weights.log_w))
+    total, error = each.mean(0).sum(), np.sqrt((each.var(0) / 400).sum())
+    # The flow has mass beside the cube, which the logit's clipping by alpha leaves out.
+    assert 0.75 < total < 1 + 4 * error
+    loss, _, metrics = family.losses(family.turns[0], params, extra, batch, keys, None)
+    one = family.log_weights(params, extra, batch, keys, 1).log_w.mean()
+    assert float(metrics["nll"]) == pytest.approx(-float(one), rel=1e-5)
+    assert float(loss["flow"]) == pytest.approx(-float(one) / 4, rel=1e-5)
+    drawn = family.sample(params, extra, keys, {"label": batch["label"]}, {"temperature": 1.0})
+    assert set(np.unique(drawn)) <= {0, 1, 2}
+    z = family.sample_posterior(params, extra, batch, keys)
+    again = family.decode(params, extra, z, {"label": batch["label"]})
+    np.testing.assert_array_equal(again, batch["x"])
+    middle = family.encode(params, extra, batch).mean
+    np.testing.assert_array_equal(
+        family.decode(params, extra, middle, {"label": batch["label"]}), batch["x"]
+    )
+
+
+def test_the_density_of_learned_noise_integrates_to_one():
+    changes = {"flow": "multiscale", "features": 4, "checker_layers": 1, "channel_layers": (1,)}
+    changes |= {"dequantization": "variational", "noise_features": 4, "noise_layers": 1}
+    family, params, _, _ = build(BYTES, **changes)
+    rng = np.random.default_rng(0)
+    u = jnp.float32(rng.uniform(1e-6, 1 - 1e-6, size=(200_000, 2, 2, 1)))
+    picture = family._picture(jnp.ones((200_000, 2, 2, 1)))
+    z, log_det = jax.jit(family.noise.forward)(params["flow"]["noise"], u, picture)
+    density = np.exp(stats.logistic.logpdf(np.float64(z)).sum(1) + log_det)
+    assert density.mean() == pytest.approx(1, abs=0.03)
+    # What is drawn has the density that it is said to have.
+    keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(64))
+    drawn, log_q = family._draw(params, jnp.ones((64, 2, 2, 1)), keys)
+    z, log_det = family.noise.forward(params["flow"]["noise"], drawn, picture[:64])
+    expected = stats.logistic.logpdf(np.float64(z)).sum(1) + log_det
+    np.testing.assert_allclose(log_q, expected, atol=2e-3)

@@ -82,12 +82,14 @@ class Head(nn.Module):
       hidden: of a joint head the width of its layer; 0: the dimensions are independent, given the
         features. A joint head is a MADE over the dimensions of the element, whose layer is given
         the features (Boulanger-Lewandowski et al. 2012, arXiv 1206.6392, section 4, has a NADE).
+      starts_at_zero: whether, without a hidden layer, parameters are 0 before training.
       dtype: of the arithmetic.
     """
 
     element: tuple[int, ...]
     num_params: int
     hidden: int = 0
+    starts_at_zero: bool = False
     dtype: str = "float32"
 
     @nn.compact
@@ -95,7 +97,10 @@ class Head(nn.Module):
         """Features [..., F] and the element itself [..., C] -> [..., C, P]."""
         (size,) = self.element
         if not self.hidden:
-            outputs = nn.Dense(size * self.num_params, dtype=self.dtype, name="output")(features)
+            init = nn.initializers.zeros if self.starts_at_zero else nn.initializers.lecun_normal()
+            size_of_all = size * self.num_params
+            output = nn.Dense(size_of_all, dtype=self.dtype, kernel_init=init, name="output")
+            outputs = output(features)
             return outputs.reshape(*features.shape[:-1], size, self.num_params)
         inner, outer = masks(size, (self.hidden,))
         h = MaskedDense(self.hidden, self.dtype, name="hidden")(element, inner)

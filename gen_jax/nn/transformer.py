@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 
-from gen_jax.families.autoregressive.sequence import Head, Reader
 from gen_jax.nn.attention import Block, dropout
+from gen_jax.nn.sequence import Head, Reader
 
 
 class Transformer(nn.Module):
@@ -43,7 +43,7 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(use_bias=False, dtype=self.dtype)
 
     def __call__(self, x, place, context, keys=None) -> jax.Array:
-        """See `family.Network`."""
+        """See `families.autoregressive.family.Network`."""
         elements = x.reshape(len(x), -1, *self.element)
         h = dropout(self.reader(elements, context), self.dropout, keys, "embedding")
         for block in self.blocks:
@@ -51,11 +51,11 @@ class Transformer(nn.Module):
         return self.output(self.norm(h), elements)
 
     def start(self, num: int) -> Any:
-        """See `family.Cached`."""
+        """See `families.autoregressive.family.Cached`."""
         return [block.start(num) for block in self.blocks]
 
     def step(self, memory, number, before, context) -> tuple[jax.Array, Any]:
-        """See `family.Cached`."""
+        """See `families.autoregressive.family.Cached`."""
         h, after = self.reader.step(before, number, context), []
         for block, own in zip(self.blocks, memory, strict=True):
             h, own = block.step(h, own, number)
@@ -63,5 +63,5 @@ class Transformer(nn.Module):
         return self.norm(h), after
 
     def head(self, features: jax.Array, element: jax.Array) -> jax.Array:
-        """See `family.Cached`."""
+        """See `families.autoregressive.family.Cached`."""
         return self.output(features, element)
