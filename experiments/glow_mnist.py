@@ -28,9 +28,10 @@ def get_config(config, data, size):
     config.optim.clip_norm = 1.0
     config.optim.ema_half_life = 200.0
     config.model.flow = "multiscale"
+    config.model.alpha = 1e-5
     config.model.features = 32
     config.model.checker_layers = 0
     config.model.channel_layers = (8, 8)
     if size == "gpu":
-        config.steps, config.batch_size = 8_000, 128
+        config.steps, config.batch_size = 4_500, 128
         config.model.features, config.model.channel_layers = 96, (12, 12)

@@ -14,11 +14,10 @@ from gen_jax.config import experiment
 
 @experiment("flow", data={"": "mnist", "fashion": "fashion_mnist"})
 def get_config(config, data):
-    config.steps = 10_000
+    config.steps = 4_000
     config.batch_size = 100
     config.steps_per_dispatch = 10
-    config.log_every = 500
-    config.eval_every = config.checkpoint_every = 2_500
+    config.log_every = config.eval_every = config.checkpoint_every = 500
     config.data.name = data
     config.data.preprocess = "uniform_dequantization"
     config.data.num_validation = 10_000

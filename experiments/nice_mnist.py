@@ -15,11 +15,10 @@ from gen_jax.config import experiment
 
 @experiment("flow", data={"": "mnist", "fashion": "fashion_mnist"})
 def get_config(config, data):
-    config.steps = 20_000
+    config.steps = 3_000
     config.batch_size = 128
     config.steps_per_dispatch = 10
-    config.log_every = 500
-    config.eval_every = config.checkpoint_every = 5_000
+    config.log_every = config.eval_every = config.checkpoint_every = 500
     config.data.name = data
     config.data.preprocess = "uniform_dequantization"
     config.optim.lr = 1e-3

@@ -32,7 +32,7 @@ def get_config(config, kind):
     config.model.network = "pixelcnn"
     config.model.features = 32
     if kind == "bytes":
-        config.steps, config.batch_size = 6_000, 128
+        config.steps, config.batch_size = 4_000, 128
         config.optim.decay_steps = 0
         config.optim.lr = 1e-3
         config.data.preprocess = "bytes"

@@ -32,5 +32,5 @@ def get_config(config, size):
     config.model.layers = 2
     config.model.residuals = 2
     if size == "gpu":
-        config.steps, config.batch_size = 6_000, 64
+        config.steps, config.batch_size = 5_500, 64
         config.model.features, config.model.heads, config.model.layers = 64, 2, 4

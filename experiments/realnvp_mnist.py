@@ -15,9 +15,9 @@ from gen_jax.config import experiment
 
 @experiment("flow", data={"": "mnist", "fashion": "fashion_mnist"}, size=("", "gpu"))
 def get_config(config, data, size):
-    config.steps = 6_000
+    config.steps = 4_000
     config.batch_size = 32
-    config.steps_per_dispatch = 20
+    config.steps_per_dispatch = 10
     config.log_every = 100
     config.eval_every = config.checkpoint_every = 1_000
     config.data.name = data
@@ -29,11 +29,12 @@ def get_config(config, data, size):
     config.optim.clip_norm = 1.0
     config.optim.ema_half_life = 200.0
     config.model.flow = "multiscale"
+    config.model.alpha = 1e-5
     config.model.mixing = "none"
     config.model.features = 32
-    config.model.checker_layers = 2
+    config.model.checker_layers = 1
     config.model.channel_layers = (2, 2)
     if size == "gpu":
-        config.steps, config.batch_size = 8_000, 128
+        config.steps, config.batch_size = 4_000, 128
         config.model.features, config.model.convolutions = 64, 3
         config.model.checker_layers, config.model.channel_layers = 3, (3, 3)

@@ -15,7 +15,7 @@ from gen_jax.config import experiment
 
 @experiment("flow", data={"": "mnist", "fashion": "fashion_mnist"})
 def get_config(config, data):
-    config.steps = 10_000
+    config.steps = 7_000
     config.batch_size = 128
     config.steps_per_dispatch = 20
     config.log_every = 200

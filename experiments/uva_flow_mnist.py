@@ -19,11 +19,11 @@ from gen_jax.config import experiment
     "flow", kind=("simple", "vardeq", "multiscale"), data={"": "mnist", "fashion": "fashion_mnist"}
 )
 def get_config(config, kind, data):
-    config.steps = 8_000
+    config.steps = 3_200
     config.batch_size = 128
     config.steps_per_dispatch = 20
     config.log_every = 200
-    config.eval_every = config.checkpoint_every = 2_000
+    config.eval_every = config.checkpoint_every = 1_600
     config.data.name = data
     config.data.preprocess = "bytes"
     config.data.num_validation = 10_000

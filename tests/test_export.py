@@ -106,6 +106,14 @@ def test_averages_statistics_and_codebooks_are_in_it(tmp_path, arguments):
         np.testing.assert_array_equal(file.decode(mean), run.decode(mean))
 
 
+def test_a_flow_whose_parts_have_parameters_of_their_own_is_in_it(tmp_path):
+    own = config_lib.load_file(str(cli.ROOT / "experiments/flow_plane.py:smoke"))
+    assert experiment.train(own, tmp_path / "run")
+    run = gen_jax.load(tmp_path / "run")
+    file = gen_jax.load(run.export(tmp_path / "model.safetensors"))
+    np.testing.assert_array_equal(file.sample(3), run.sample(3))
+
+
 def test_a_fitted_prior_is_in_it(tmp_path):
     own = config(steps=20, **{"eval.fitted_components": 2})
     assert experiment.train(own, tmp_path / "run")

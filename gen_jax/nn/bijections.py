@@ -569,28 +569,33 @@ class Flatten:
 
 @dataclasses.dataclass(frozen=True)
 class Chain:
-    """One after another."""
+    """One after another: `params["part_2"]` is of the third; those without parameters have none."""
 
     parts: tuple[Bijection, ...]
 
     def init(self, key, x, context):
-        params = []
-        for number, part in enumerate(self.parts):
-            params.append(part.init(jax.random.fold_in(key, number), x, context))
-            x, _ = part.forward(params[-1], x, context)
+        params = {}
+        for number, (name, part) in enumerate(self._named()):
+            own = part.init(jax.random.fold_in(key, number), x, context)
+            x, _ = part.forward(own, x, context)
+            if own:
+                params[name] = own
         return params
+
+    def _named(self):
+        return [(f"part_{number}", part) for number, part in enumerate(self.parts)]
 
     def forward(self, params, x, context):
         total = _same(x)
-        for part, own in zip(self.parts, params, strict=True):
-            x, log_det = part.forward(own, x, context)
+        for name, part in self._named():
+            x, log_det = part.forward(params.get(name, {}), x, context)
             total += log_det
         return x, total
 
     def inverse(self, params, y, context):
         total = _same(y)
-        for part, own in zip(reversed(self.parts), reversed(params), strict=True):
-            y, log_det = part.inverse(own, y, context)
+        for name, part in reversed(self._named()):
+            y, log_det = part.inverse(params.get(name, {}), y, context)
             total += log_det
         return y, total
 

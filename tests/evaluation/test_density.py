@@ -14,6 +14,7 @@ from gen_jax import keys as keys_lib
 from gen_jax.data.examples import ArrayExamples
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
+from gen_jax.errors import UserError
 from gen_jax.evaluation import Context, Subject, anomaly, likelihood
 from gen_jax.families.base import LogProb, LogWeights
 
@@ -96,3 +97,73 @@ def test_anomalies_are_scored_by_it():
         anomaly.area_under_curve(normal, far)[0], abs=1e-3
     )
     assert "samples" not in figures["auroc/nll"].spec
+
+
+def test_the_density_of_logits_is_that_of_the_dequantised_image():
+    """A logistic density of the logits, written as a density of x, has the logistic's entropy."""
+
+    class OfLogits:
+        def log_prob(self, params, extra, batch, keys):
+            u = 1e-6 + (1 - 2e-6) * batch["x"]
+            v, slope = jnp.log(u) - jnp.log1p(-u), (1 - 2e-6) / (u * (1 - u))
+            return LogProb((jax.scipy.stats.logistic.logpdf(v) + jnp.log(slope)).sum(-1))
+
+    spec = DataSpec("real", (4,), levels=256)
+    x = RNG.integers(1, 255, (50, 4)).astype(np.uint8)
+    given = context(spec, x, OfLogits())
+    figures = evaluation.evaluate(given, ["logit_nll", "nll"])
+    # Independently: each v is logit((k + u) / 256), and P(u) has density 1.
+    noisy = likelihood.per_example(given.subject, given.examples, SETTINGS, _see)
+    assert (np.floor(noisy * 256) == x).all()
+    expected = -stats.logistic.logpdf(np.log(noisy) - np.log1p(-noisy)).sum(1)
+    assert figures["logit_nll"].value == pytest.approx(expected.mean(), rel=1e-3)
+    # The logistic density of logits is the uniform one of x: 8 bits.
+    assert figures["bits_per_dim"].value == pytest.approx(8, abs=1e-3)
+    assert figures["logit_nll"].unit == "nats" and "alpha=1e-06" in str(
+        figures["logit_nll"].to_json("logit_nll")["spec"]
+    )
+
+
+def _see(family, params, extra, batch, keys):
+    return batch["x"]
+
+
+def test_the_density_of_logits_needs_grey_levels():
+    real = context(DataSpec("real", (4,)), np.zeros((3, 4), np.float32))
+    with pytest.raises(UserError, match=r"logit_nll is of.*uniform_dequantization"):
+        evaluation.evaluate(real, ["logit_nll"])
+
+
+@dataclasses.dataclass(frozen=True)
+class Classes:
+    """One Gaussian for each class, around 0, 1 and 2."""
+
+    spec: DataSpec
+    given: tuple[str, ...] = ("label",)
+
+    def log_prob(self, params, extra, batch, keys):
+        mean = batch["label"][:, None].astype(jnp.float32)
+        return LogProb(jax.scipy.stats.norm.logpdf(batch["x"], mean, 1.0).sum(-1))
+
+    def sample(self, params, extra, keys, condition, options):
+        raise NotImplementedError
+
+
+def test_bayes_rule_chooses_the_likeliest_class():
+    spec = DataSpec("real", (2,), num_classes=3)
+    label = RNG.integers(0, 3, 200)
+    x = (label[:, None] + RNG.normal(0, 0.7, (200, 2))).astype(np.float32)
+    examples = ArrayExamples("test", {"x": x, "label": label.astype(np.int32)})
+    dataset = Dataset("given", spec, {"test": examples})
+
+    def measured(family):
+        subject = Subject(family, spec, {}, {})
+        given = Context(subject, dataset, "test", SETTINGS)
+        return evaluation.evaluate(given, ["bayes_accuracy"])["bayes_accuracy"]
+
+    nearest = np.abs(x.mean(1)[:, None] - np.arange(3)).argmin(1)
+    figure = measured(Classes(spec))
+    assert figure.value == pytest.approx((nearest == label).mean()) and figure.n == 200
+    assert 0.5 < figure.value < 1
+    with pytest.raises(UserError, match="bayes_accuracy needs a model that is given the label"):
+        measured(Classes(spec, given=()))

@@ -12,7 +12,7 @@ from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families import requirements
 from gen_jax.families.base import TEMPERATURE, FamilyDefinition
-from gen_jax.families.flow.family import BASES, Dequantized, Flow
+from gen_jax.families.flow.family import BASES, DequantizedFlow, Flow
 from gen_jax.families.flow.networks import GatedConvolutions, Perceptron
 from gen_jax.families.requirements import IMAGES, LABELS, Requirement, Values, only
 from gen_jax.nn import bijections as b
@@ -105,7 +105,7 @@ REQUIREMENTS = (
 )
 
 
-def build(model: ConfigDict, spec: DataSpec) -> Flow | Dequantized:
+def build(model: ConfigDict, spec: DataSpec) -> Flow | DequantizedFlow:
     """The model that a config's `model` section describes, for the given data.
 
     Raises:
@@ -114,7 +114,7 @@ def build(model: ConfigDict, spec: DataSpec) -> Flow | Dequantized:
     requirements.check(model, spec, REQUIREMENTS)
     if spec.kind == "bytes":
         flow = _flow(model, dataclasses.replace(spec, kind="real"))
-        return Dequantized(spec, flow, _noise(model, spec.shape))
+        return DequantizedFlow(spec, flow, _noise(model, spec.shape))
     return _flow(model, spec)
 
 
@@ -252,7 +252,7 @@ def _scales(model: ConfigDict, shape: tuple[int, int, int]) -> list[b.Bijection]
 
 DEFINITION = FamilyDefinition(
     name="flow",
-    models=(Flow, Dequantized),
+    models=(Flow, DequantizedFlow),
     build=build,
     settings=SETTINGS,
     sample_options={"temperature": TEMPERATURE},

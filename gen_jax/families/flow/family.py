@@ -100,7 +100,7 @@ class Flow:
 
 
 @dataclasses.dataclass(frozen=True)
-class Dequantized:
+class DequantizedFlow:
     """A flow of whole numbers k, which it makes real by noise: x = (k + u) / levels, u ~ q(u|k).
 
     Its likelihood has a bound, as that of a model whose latent is u: ln P(k) is at least
