@@ -98,6 +98,9 @@ DATA = {
     "resident_limit_mb": Setting(
         2_048, "larger training sets stream from the host", affects="nothing"
     ),
+    "simulations": Setting(
+        10_000, "of a simulator, for training and validation", minimum=10, maximum=10**8, smoke=200
+    ),
     "window": Setting(
         65, "elements of an example, of sequences", minimum=2, maximum=2**20, smoke=16
     ),

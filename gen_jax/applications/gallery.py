@@ -57,8 +57,17 @@ def samples(context: Context) -> np.ndarray | None:
     if spec.shape == (2,) and spec.kind == "real":
         train = context.dataset.splits["train"]
         data = train.gather(chosen_rows(train, _POINTS))["x"]
-        return charts.scatter(subject.sample(_POINTS), data)
+        return charts.scatter(subject.sample(_POINTS, _of_one_example(context, _POINTS)), data)
     return None
+
+
+def _of_one_example(context: Context, num: int) -> Batch | None:
+    """Of a model that is given more than labels: what one example of the split has, `num` times."""
+    names = [name for name in context.subject.given if name != "label"]
+    if not names:
+        return None
+    example = context.dataset.batch(context.split, chosen_rows(context.examples, 1))
+    return {name: np.repeat(np.asarray(example[name]), num, 0) for name in names}
 
 
 @once
@@ -132,7 +141,7 @@ def plane_density(context: Context, size: int = 160) -> np.ndarray | None:
     left, bottom, right, top = (float(v) for v in (*(low - margin), *(high + margin)))
     grid = np.meshgrid(np.linspace(left, right, size), np.linspace(bottom, top, size))
     x = np.float32(np.stack(grid, -1).reshape(-1, 2))
-    examples = ArrayExamples("plane", {"x": x})
+    examples = ArrayExamples("plane", {"x": x, **(_of_one_example(context, len(x)) or {})})
     settings = ConfigDict({**context.settings, "num_examples": 0})
     log_density = likelihood.log_prob(subject, examples, settings, 1).value
     lines = []
@@ -140,7 +149,9 @@ def plane_density(context: Context, size: int = 160) -> np.ndarray | None:
         along = np.linspace(-2.5, 2.5, 1_001)
         for at in np.linspace(-2.5, 2.5, 21):
             across = np.stack([along, np.full_like(along, at)], 1)
-            lines += [np.asarray(subject.decode(z)) for z in np.float32([across, across[:, ::-1]])]
+            given = _of_one_example(context, len(along))
+            ways = np.float32([across, across[:, ::-1]])
+            lines += [np.asarray(subject.decode(z, given)) for z in ways]
     return charts.density(log_density.reshape(size, size), (left, right, bottom, top), lines)
 
 
@@ -148,7 +159,15 @@ def _of_samples(context: Context) -> str:
     means = families.has(context.subject.family, ImportanceWeighted)
     what = "Samples from the model" + (": means of p(x|z)" if means else "")
     classes = 0 < context.subject.num_classes <= 16 and context.subject.spec.is_image
-    return what + (", a column a class." if classes else ".")
+    return what + (", a column a class" if classes else "") + _given(context, "")
+
+
+def _given(context: Context, of_labels: str) -> str:
+    """The end of a caption: what the model was given."""
+    names = [name for name in context.subject.given if name != "label"]
+    if names:
+        return f", given the {' and '.join(names)} of one example."
+    return (of_labels if context.subject.given else "") + "."
 
 
 # In the order in which a report shows them.
@@ -158,7 +177,7 @@ PICTURES = (
         "density",
         lambda context: (
             "The density, and what becomes of straight lines of latents from -2.5 to 2.5"
-            + (", for the first label." if context.subject.given else ".")
+            + _given(context, ", for the first label")
         ),
         (Density,),
         plane_density,

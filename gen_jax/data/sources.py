@@ -32,6 +32,8 @@ NAMES = {
     "moons": "two half circles, drawn by a seed",
     "pinwheel": "five arms, drawn by a seed",
     "swiss_roll": "a spiral, drawn by a seed",
+    "simulator:two_moons": "what a simulator makes of draws of a prior; gaussian_mixture, slcp and "
+    "gaussian_linear likewise",
     "mnist": "MNIST, 28x28 grey, prepared by TFDS or from its four idx files in data.manual_dir",
     "fashion_mnist": "Fashion-MNIST, likewise",
     "kmnist": "Kuzushiji-MNIST, likewise",
@@ -103,6 +105,7 @@ def _read(name: str, config: ConfigDict, given: Mapping[str, np.ndarray] | None 
         digits,
         folder,
         music,
+        simulators,
         stacked,
         synthetic,
         text,
@@ -113,6 +116,8 @@ def _read(name: str, config: ConfigDict, given: Mapping[str, np.ndarray] | None 
         return digits.read(TEST_SEED)
     if name in {**synthetic.MODES, **synthetic.SHAPES}:
         return synthetic.read(name)
+    if name.startswith("simulator:"):
+        return simulators.read(config)
     if name == "stacked_mnist":
         return stacked.read(config)
     if name == "arrays":

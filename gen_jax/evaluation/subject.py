@@ -13,6 +13,7 @@ from flax.core import FrozenDict
 from gen_jax import families
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch, DataSpec
+from gen_jax.errors import UserError
 from gen_jax.families.base import Autoencoder, Continuer, Family, Sampler
 from gen_jax.likelihoods import DiagonalGaussian
 
@@ -79,6 +80,11 @@ class Subject:
             families.require(self.family, "a prompt", Continuer)
         options = {"batch_size": 1_000, **self.options, **(options or {})}
         size = min(options.pop("batch_size"), num)
+        if condition is None and (others := [name for name in self.given if name != "label"]):
+            raise UserError(
+                f"samples of this model need a condition: its {' and '.join(others)}, one of each; "
+                "from Python: run.subject.sample(num, condition={name: array})"
+            )
         if condition is None:
             condition = {"label": np.arange(num, dtype=np.int32) % max(self.num_classes, 1)}
         condition = {name: np.asarray(array) for name, array in condition.items()}

@@ -99,6 +99,24 @@ class Affine:
         return (y - params[..., 0]) * jnp.exp(-log_scale), -log_scale
 
 
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """g x + (1 - g) m with a gate g = sigmoid(s + 2), so that at first x changes little.
+
+    Kingma et al. 2016 (IAF, arXiv 1606.04934), equations 13 and 14.
+    """
+
+    num_params: int = 2
+
+    def forward(self, x, params):
+        middle, s = params[..., 0], params[..., 1] + 2.0
+        return nn.sigmoid(s) * x + nn.sigmoid(-s) * middle, nn.log_sigmoid(s)
+
+    def inverse(self, y, params):
+        middle, s = params[..., 0], params[..., 1] + 2.0
+        return (y - nn.sigmoid(-s) * middle) / nn.sigmoid(s), -nn.log_sigmoid(s)
+
+
 # Of a bin of a spline: the least share of the interval, and the least slope at a knot.
 _LEAST_SHARE, _LEAST_SLOPE = 1e-3, 1e-3
 
@@ -313,8 +331,8 @@ class MaskedAutoregressive:
     """Each element is mapped as those before it say: one pass forwards, one for each back.
 
     Papamakarios et al. 2017 (MAF, arXiv 1705.07057) of vectors [B, D], by MADE; Zhai et al. 2024
-    (TarFlow, arXiv 2412.06329) of sequences of vectors [B, T, C], by a transformer. Used the other
-    way (`Inverse`) it is the inverse autoregressive flow of Kingma et al. 2016 (arXiv 1606.04934).
+    (TarFlow, arXiv 2412.06329) of sequences of vectors [B, T, C], by a transformer. Forwards
+    from noise it is the inverse autoregressive flow of Kingma et al. 2016 (arXiv 1606.04934).
 
     Attributes:
       transform: of each number.
@@ -363,26 +381,6 @@ class MaskedAutoregressive:
         start = call("start", len(y)), jnp.zeros_like(elements[0])
         _, (x, log_dets) = jax.lax.scan(step, start, (jnp.arange(y.shape[1]), elements))
         return jnp.moveaxis(x, 0, 1), log_dets.sum(0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Inverse:
-    """Another bijection the other way round.
-
-    Attributes:
-      of: the other, which is initialised as it stands.
-    """
-
-    of: Bijection
-
-    def init(self, key, x, context):
-        return self.of.init(key, x, context)
-
-    def forward(self, params, x, context):
-        return self.of.inverse(params, x, context)
-
-    def inverse(self, params, y, context):
-        return self.of.forward(params, y, context)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -664,3 +662,24 @@ class FactorOut:
         rest, log_det = self.rest.inverse(params, rest, context)
         done = done.reshape(len(y), height, width, channels // 2)
         return jnp.concatenate([done, rest], -1), log_det
+
+
+class BijectionModule(nn.Module):
+    """A bijection of vectors whose parameters are those of a linen module.
+
+    Attributes:
+      bijection: of [B, L].
+    """
+
+    bijection: Bijection
+
+    @nn.compact
+    def __call__(
+        self, z: jax.Array, context: jax.Array | None = None, inverse: bool = False
+    ) -> Mapped:
+        """z [..., B, L] and context [B, C], the same for each z [B, L] -> y, ln |det| [..., B]."""
+        each = z.reshape(-1, *z.shape[-2:])
+        params = self.param("bijection", lambda key: self.bijection.init(key, each[0], context))
+        call = self.bijection.inverse if inverse else self.bijection.forward
+        y, log_det = jax.vmap(lambda one: call(params, one, context))(each)
+        return y.reshape(z.shape), log_det.reshape(z.shape[:-1])

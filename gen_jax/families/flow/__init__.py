@@ -14,7 +14,7 @@ from gen_jax.families import requirements
 from gen_jax.families.base import TEMPERATURE, FamilyDefinition
 from gen_jax.families.flow.family import BASES, DequantizedFlow, Flow
 from gen_jax.families.flow.networks import GatedConvolutions, Perceptron
-from gen_jax.families.requirements import IMAGES, LABELS, Requirement, Values, only
+from gen_jax.families.requirements import IMAGES, Requirement, Values, only
 from gen_jax.nn import bijections as b
 from gen_jax.nn.made import MADE
 from gen_jax.nn.sequence import Head, Reader
@@ -72,7 +72,9 @@ SETTINGS = {
     ),
     "noise_layers": Setting(2, "pairs of couplings of variational noise", minimum=1, smoke=1),
     "noise_features": Setting(16, "of their convolutions", minimum=1, smoke=4),
-    "conditional": Setting(False, "whether the model is given the label"),
+    "conditional": Setting(
+        False, "whether the model is given the label, or what else the data have of an example"
+    ),
 }
 
 _REAL = Values(
@@ -84,6 +86,14 @@ _REAL = Values(
 _BYTES = Values(
     "images of bytes (--config.data.preprocess=bytes)",
     lambda spec: spec.kind == "bytes" and spec.is_image,
+    None,
+)
+_CONDITIONS = Values(
+    "labels, or vectors that an example has beside x",
+    lambda spec: (
+        all(own.kind == "real" and len(own.shape) == 1 for own in spec.given.values())
+        and (spec.num_classes > 0 or bool(spec.given))
+    ),
     None,
 )
 _EVEN = Values(
@@ -101,7 +111,7 @@ REQUIREMENTS = (
         {"dequantization": only("variational")}, {"data": _BYTES}, "the noise is that of bytes"
     ),
     Requirement({"flow": only("multiscale")}, {"data": _EVEN}, "squares become channels"),
-    Requirement({"conditional": only(True)}, {"data": LABELS}, "there is nothing to be given"),
+    Requirement({"conditional": only(True)}, {"data": _CONDITIONS}, "there is nothing to be given"),
 )
 
 
@@ -135,7 +145,7 @@ def _flow(model: ConfigDict, spec: DataSpec) -> Flow:
         network = MADE(spec.num_dims, tuple(model.hidden), mixture.num_params, starts_at_zero=True)
         parts.append(b.MaskedAutoregressive(mixture, network))
         base = "logistic"
-    given = ("label",) if model.conditional else ()
+    given = (tuple(spec.given) or ("label",)) if model.conditional else ()
     return Flow(spec, b.Chain(tuple(parts)), base, given)
 
 

@@ -36,7 +36,7 @@ class Flow:
       spec: the data.
       bijection: from x in model units to latents [B, D].
       base: a key of `BASES`, the density of each latent.
-      given: what it is conditioned on: ("label",) or ().
+      given: what it is conditioned on: ("label",), names in `spec.given`, or ().
     """
 
     spec: DataSpec
@@ -52,7 +52,12 @@ class Flow:
         return self.spec.num_dims
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Extra]:
-        return {"flow": self.bijection.init(key, batch["x"], self._context(batch))}, {}
+        scales = {}
+        if others := [name for name in self.given if name != "label"]:
+            given = jnp.concatenate([batch[name] for name in others], 1)
+            scales["given"] = {"mean": given.mean(0), "std": given.std(0) + 1e-6}
+        context = self._context({"flow": scales}, batch)
+        return {"flow": {"bijection": self.bijection.init(key, batch["x"], context), **scales}}, {}
 
     def losses(self, turn, params, extra, batch, keys, step):
         nll = -(self._log_prob(params, batch) + self.spec.log_volume)
@@ -73,7 +78,7 @@ class Flow:
 
     def encode(self, params: Params, extra: Extra, batch: Batch) -> DiagonalGaussian:
         """The latents of x: all of q(z|x) is there."""
-        z, _ = self.bijection.forward(params["flow"], batch["x"], self._context(batch))
+        z, _ = self._forward(params, batch)
         return DiagonalGaussian(z, jnp.full_like(z, -jnp.inf))
 
     def sample_posterior(
@@ -83,19 +88,32 @@ class Flow:
 
     def decode(self, params: Params, extra: Extra, z: jax.Array, condition: Batch) -> jax.Array:
         """The x of latents [N, D]; dequantised data stay in [0, 1)."""
-        x, _ = self.bijection.inverse(params["flow"], z, self._context(condition, len(z)))
+        context = self._context(params, condition, len(z))
+        x, _ = self.bijection.inverse(params["flow"]["bijection"], z, context)
         return jnp.clip(x, 0, 1 - 1e-6) if self.spec.is_dequantized else x
 
-    def _context(self, batch: Batch, num: int = 0) -> jax.Array | None:
-        """What the flow is given, [B, N], or None."""
+    def _context(self, params: Params, batch: Batch, num: int = 0) -> jax.Array | None:
+        """What the flow is given, [B, N], or None.
+
+        Vectors are standardised by the examples that the model was initialised with.
+        """
         if not self.given:
             return None
+        if "given" in params["flow"]:
+            # What is set once gets no gradient, and so stays.
+            scales = jax.lax.stop_gradient(params["flow"]["given"])
+            vectors = jnp.concatenate([batch[name] for name in self.given], 1)
+            return (vectors - scales["mean"]) / scales["std"]
         label = batch.get("label")
         label = jnp.zeros(num, jnp.int32) if label is None else label
         return jax.nn.one_hot(label, self.spec.num_classes)
 
+    def _forward(self, params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        context = self._context(params, batch)
+        return self.bijection.forward(params["flow"]["bijection"], batch["x"], context)
+
     def _log_prob(self, params: Params, batch: Batch) -> jax.Array:
-        z, log_det = self.bijection.forward(params["flow"], batch["x"], self._context(batch))
+        z, log_det = self._forward(params, batch)
         return BASES[self.base][0](z) + log_det
 
 

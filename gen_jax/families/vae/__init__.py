@@ -32,6 +32,8 @@ SETTINGS = {
     "flow_hidden": Setting((320,), "widths of each step's network", minimum=1, element=0),
     "prior": Setting("standard_normal", "of the topmost layer", choices=tuple(networks.PRIORS)),
     "prior_components": Setting(500, "of a mixture or a VampPrior", minimum=1),
+    "prior_flow_steps": Setting(4, "autoregressive ones of a flow prior", minimum=1, maximum=1_000),
+    "prior_flow_hidden": Setting((320,), "widths of each step's network", minimum=1, element=0),
     **likelihoods.SETTINGS,
     "optimal_sigma": Setting(False, "Gaussian likelihood: the sigma that fits each batch best"),
     "conditional": Setting(False, "whether encoder and decoder are given the label"),
@@ -104,6 +106,8 @@ def build(model: ConfigDict, spec: DataSpec) -> EncoderDecoder:
         flow_hidden=tuple(model.flow_hidden),
         prior=model.prior,
         prior_components=model.prior_components,
+        prior_flow_steps=model.prior_flow_steps,
+        prior_flow_hidden=tuple(model.prior_flow_hidden),
     )
     parts = {
         "spec": spec,

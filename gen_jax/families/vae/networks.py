@@ -11,13 +11,14 @@ from gen_jax import keys as keys_lib
 from gen_jax.data.spec import DataSpec
 from gen_jax.families.requirements import IMAGES, LABELS, Requirement, above, not_empty, only
 from gen_jax.families.vae import priors
-from gen_jax.families.vae.flows import InverseAutoregressiveFlow
 from gen_jax.likelihoods import DiagonalGaussian
+from gen_jax.nn import bijections
 from gen_jax.nn.conv import Conv, ConvTranspose
+from gen_jax.nn.made import MADE
 
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": nn.relu, "gelu": nn.gelu, "silu": nn.silu}
 
-PRIORS = ("standard_normal", "label", "mixture", "vamp")
+PRIORS = ("standard_normal", "label", "mixture", "vamp", "flow")
 
 _glorot = nn.initializers.glorot_uniform()
 
@@ -174,6 +175,8 @@ class VAENetwork(nn.Module):
       flow_hidden: widths of each step's network.
       prior: a key of `PRIORS`, of the topmost layer.
       prior_components: of a mixture.
+      prior_flow_steps: steps of an autoregressive flow from latents to noise.
+      prior_flow_hidden: widths of each of its networks.
       num_params: outputs of the likelihood for each dimension of the data.
       num_classes: number of labels C that encoder and decoder are conditioned on; 0 for none.
       dtype: of the arithmetic; parameters are float32.
@@ -192,6 +195,8 @@ class VAENetwork(nn.Module):
     flow_hidden: tuple[int, ...] = ()
     prior: str = "standard_normal"
     prior_components: int = 1
+    prior_flow_steps: int = 0
+    prior_flow_hidden: tuple[int, ...] = ()
 
     @property
     def latent_dims(self) -> tuple[int, ...]:
@@ -207,7 +212,8 @@ class VAENetwork(nn.Module):
             shape=self.spec.shape, num_params=self.num_params, hidden=self.hidden, **style
         )
         if self.flow_steps:
-            self.flow = InverseAutoregressiveFlow(self.flow_steps, self.flow_hidden, self.dtype)
+            gates = self.flow_steps, self.flow_hidden, bijections.Gate()
+            self.flow = self._autoregressive(self.latent_dim, *gates)
         sizes = self.latent_dims
         self.upward = [GaussianNetwork(size, hidden, **style) for size, hidden in self.upper]
         self.downward = [
@@ -219,7 +225,20 @@ class VAENetwork(nn.Module):
             "label": lambda: priors.LabelNormal(sizes[-1]),
             "mixture": lambda: priors.MixtureOfGaussians(sizes[-1], self.prior_components),
             "vamp": lambda: priors.PseudoInputs(self.prior_components, self.spec.shape),
+            "flow": lambda: self._autoregressive(
+                sizes[-1], self.prior_flow_steps, self.prior_flow_hidden, bijections.Affine()
+            ),
         }[self.prior]()
+
+    def _autoregressive(
+        self, size: int, steps: int, hidden: tuple[int, ...], transform: bijections.Elementwise
+    ) -> bijections.BijectionModule:
+        """Steps that are each autoregressive; every other one in the reverse order."""
+        style = {"activation": nn.elu, "starts_at_zero": True, "dtype": self.dtype}
+        network = MADE(size, hidden, transform.num_params, **style)
+        one = bijections.MaskedAutoregressive(transform, network)
+        layer = bijections.Chain((one, bijections.Reverse()))
+        return bijections.BijectionModule(bijections.Stack(layer, steps))
 
     def __call__(self, x: jax.Array, label: jax.Array) -> jax.Array:
         """Touches every parameter: x and label as in `encode` -> the decoder's output."""
@@ -264,18 +283,32 @@ class VAENetwork(nn.Module):
         terms = []
         for network, z, upper in zip(self.downward, latents[:-1], latents[1:], strict=True):
             terms.append(network(upper).log_prob(z))
-        return jnp.stack([*terms, priors.log_prob(latents[-1], *self._components(label))])
+        return jnp.stack([*terms, self._log_top(latents[-1], label)])
+
+    def _log_top(self, z: jax.Array, label: jax.Array) -> jax.Array:
+        if self.prior != "flow":
+            return priors.log_prob(z, *self._components(label))
+        noise, log_det = self.top(z)
+        return jax.scipy.stats.norm.logpdf(noise).sum(-1) + log_det
 
     def sample_prior(
         self, keys: jax.Array, label: jax.Array, temperature: jax.typing.ArrayLike
     ) -> jax.Array:
         """One draw of z1 for each key [N] and label [N]: [N, L]."""
-        z = priors.sample(keys_lib.named(keys, "top"), *self._components(label), temperature)
+        z = self._sample_top(keys_lib.named(keys, "top"), label, temperature)
         for index in reversed(range(len(self.downward))):
             prior = self.downward[index](z)
             noise = keys_lib.normal(keys_lib.named(keys, f"layer {index}"), prior.mean.shape[1:])
             z = prior.from_noise(temperature * noise)
         return z
+
+    def _sample_top(
+        self, keys: jax.Array, label: jax.Array, temperature: jax.typing.ArrayLike
+    ) -> jax.Array:
+        if self.prior != "flow":
+            return priors.sample(keys, *self._components(label), temperature)
+        noise = temperature * keys_lib.normal(keys, (self.latent_dims[-1],))
+        return self.top(noise, inverse=True)[0]
 
     def decode(self, z: jax.Array, label: jax.Array) -> jax.Array:
         """z1 [..., L], label [...] -> the likelihood's parameters [..., *shape, num_params]."""

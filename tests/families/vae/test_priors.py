@@ -70,7 +70,10 @@ EACH = keys.per_example(keys.stream(0, "test"), jnp.arange(6))
 
 @pytest.mark.parametrize(
     ("prior", "upper"),
-    [("mixture", ()), ("vamp", (3,)), ("label", ()), ("standard_normal", (3, 2))],
+    [
+        *[("mixture", ()), ("vamp", (3,)), ("label", ()), ("standard_normal", (3, 2))],
+        *[("flow", ()), ("flow", (2,))],
+    ],
 )
 def test_every_prior_on_every_number_of_layers(prior, upper):
     family, given = build(prior=prior, upper_latent_dims=upper), batch()
@@ -80,7 +83,9 @@ def test_every_prior_on_every_number_of_layers(prior, upper):
     draw = jax.jit(lambda p: sample(family, p, extra, jax.random.key(1), 3, jnp.arange(3)))
     assert draw(params).shape == (3, 4, 4, 1)
     loss = lambda p: family.losses(("vae",), p, extra, given, EACH, jnp.int32(0))[0]["vae"]  # noqa: E731
-    grads = jax.jit(jax.grad(loss))(params)
+    # Off its start, where a flow's last layers are 0.
+    move = lambda leaf: leaf + 0.01 * jnp.float32(RNG.normal(size=leaf.shape))  # noqa: E731
+    grads = jax.jit(jax.grad(loss))(jax.tree.map(move, params))
     for path, grad in jax.tree_util.tree_leaves_with_path(grads):
         assert np.isfinite(grad).all() and (grad != 0).any(), jax.tree_util.keystr(path)
 
@@ -109,6 +114,28 @@ def test_a_label_prior_is_of_its_label():
     assert family.given == ("label",)
 
 
+def test_a_flow_prior_has_density_one_and_its_samples_follow_it():
+    family, given = build(prior="flow", prior_flow_steps=2, prior_flow_hidden=(6,)), batch()
+    params, _ = family.init(jax.random.key(0), given)
+    shift = lambda leaf: leaf + 0.15 * jnp.float32(RNG.normal(size=leaf.shape))  # noqa: E731
+    params["vae"]["top"] = jax.tree.map(shift, params["vae"]["top"])
+    side = np.linspace(-15, 15, 601)
+    z = jnp.float32(np.stack(np.meshgrid(side, side, indexing="ij"), -1))  # [601, 601, 2]
+    log_prior = jax.jit(lambda z: family._apply("log_prior", params, [z], jnp.zeros(601))[0])
+    density = np.exp(np.float64(log_prior(z))) * 0.05**2
+    assert density.sum() == pytest.approx(1, abs=0.005)
+    each = keys.per_example(keys.stream(0, "x"), jnp.arange(20_000))
+    label = jnp.zeros(20_000, jnp.int32)
+    drawn = np.asarray(family._apply("sample_prior", params, each, label, 1.0))
+    moments = [np.tensordot(density, np.asarray(z) ** power, 2) for power in (1, 2)]
+    for power, moment in enumerate(moments, 1):
+        error = (drawn**power).std(0) / 20_000**0.5
+        assert (np.abs((drawn**power).mean(0) - moment) < 5 * error + 0.005).all()
+    assert np.abs(moments[0]).max() > 0.1  # it is not the standard normal that it starts near
+    cold = np.asarray(family._apply("sample_prior", params, each[:9], label[:9], 0.0))
+    assert (np.abs(cold - cold[0]) < 1e-5).all()
+
+
 def test_two_linear_layers_reach_their_exact_likelihood():
     """z2 ~ N(0, 1), z1 = A z2 + s e, x = W z1 + sigma e': x is Gaussian and known."""
     spec, sigma, spread = DataSpec("real", (3,)), 0.5, 0.8
@@ -117,9 +144,10 @@ def test_two_linear_layers_reach_their_exact_likelihood():
         **{"hidden": (), "upper_hidden": (), "upper_latent_dims": (1,), "likelihood": "gaussian"},
         **{"sigma": sigma, "estimator": "standard"},
     )
-    given = {"x": jnp.float32(RNG.normal(size=(200, 3))), "label": jnp.zeros(200, jnp.int32)}
+    rng = np.random.default_rng(0)
+    given = {"x": jnp.float32(rng.normal(size=(200, 3))), "label": jnp.zeros(200, jnp.int32)}
     params, extra = family.init(jax.random.key(0), given)
-    a, w = np.array([[1.1, -0.6]]), RNG.normal(size=(2, 3)) * 0.7
+    a, w = np.array([[1.1, -0.6]]), rng.normal(size=(2, 3)) * 0.7
     net = params["vae"]
     net["decoder"]["output"] = {"kernel": jnp.float32(w), "bias": jnp.zeros(3)}
     net["downward_0"]["output"] = {
