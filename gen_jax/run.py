@@ -121,6 +121,7 @@ class Run:
         seed: int = 0,
         temperature: float | None = None,
         prompt: str | np.ndarray | None = None,
+        given: Mapping[str, np.ndarray] | None = None,
         **options: Any,
     ) -> np.ndarray:
         """`num` samples [num, *shape] in model units; `label` for a class-conditional model.
@@ -137,6 +138,8 @@ class Run:
           prompt: of a model of sequences, how samples begin: characters of a text, FILE.wav,
             FILE.mid, "test:NUMBER:COUNT" for the first elements of an example, or [P, ...] in model
             units. `length` more follow.
+          given: of a model that is given vectors, as a simulator's observation, each by its name,
+            [num, C] or one for all, [C]; without it those of the first test examples.
           **options: other keys of the config's `sample` section.
 
         Raises:
@@ -152,9 +155,34 @@ class Run:
             if not classes:
                 raise UserError("this model is not class-conditional; leave out the label")
             condition = {"label": self._labels(label, num, "sample")}
+        if names := [name for name in self.subject.given if name != "label"]:
+            condition = self._vectors(names, given, num)
+        elif given is not None:
+            raise UserError("this model is given no vectors; leave out given")
         if isinstance(prompt, str):
             prompt = media.prompt(self.spec, prompt, lambda: self.experiment.dataset.splits)
         return self.subject.sample(num, condition, seed, self._options(options), prompt)
+
+    def _vectors(
+        self, names: Sequence[str], given: Mapping[str, np.ndarray] | None, num: int
+    ) -> Batch:
+        """[num, C] of each name: what the user gives, or what the first test examples have."""
+        if given is None:
+            dataset = self.experiment.dataset
+            index = np.arange(num) % len(dataset.splits["test"])
+            example = dataset.batch("test", index)
+            return {name: np.asarray(example[name]) for name in names}
+        found = {}
+        for name in names:
+            shape = self.spec.given[name].shape
+            vectors = np.asarray(given.get(name, ()), np.float32)
+            if vectors.shape not in (shape, (num, *shape)):
+                raise UserError(
+                    f"given[{name!r}] has shape {list(vectors.shape)}; this model needs "
+                    f"{list(shape)}, or one for each sample, {[num, *shape]}"
+                )
+            found[name] = np.broadcast_to(vectors, (num, *shape))
+        return found
 
     def _class_number(self, label: int | str) -> int:
         """Of a class that is given by its number or its name; a name that is a number is a name."""

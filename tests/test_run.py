@@ -11,6 +11,7 @@ import gen_jax
 from gen_jax import config as config_lib
 from gen_jax import experiment
 from gen_jax.data.examples import chosen_rows
+from gen_jax.errors import UserError
 from gen_jax.families import alarms
 from gen_jax.report import html
 from gen_jax.workdir.claim import read_config
@@ -235,3 +236,19 @@ def test_what_has_no_shape_of_the_run_is_refused_in_a_line(tmp_path):
         with pytest.raises(gen_jax.UserError, match=told):
             call()
     assert run.encode(image[:1]).mean.shape == (1, width)
+
+
+def test_samples_given_vectors(tmp_path):
+    config = config_lib.load_file(str(cli.ROOT / "experiments/flow_posterior.py:smoke"))
+    assert experiment.train(config, tmp_path / "run")
+    run = gen_jax.load(tmp_path / "run")
+    vector = run.experiment.dataset.batch("test", np.arange(3))["observation"]
+    by_default = run.sample(3)
+    np.testing.assert_array_equal(by_default, run.sample(3, given={"observation": vector}))
+    one = run.sample(3, given={"observation": vector[0]})
+    np.testing.assert_array_equal(one[0], by_default[0])
+    assert (one[1] != by_default[1]).any()
+    with pytest.raises(UserError, match=r"given\['observation'\] has shape \[5\]; .* needs \[2\]"):
+        run.sample(3, given={"observation": np.zeros(5)})
+    with pytest.raises(UserError, match="samples of this model need a condition: its observation"):
+        run.subject.sample(3)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks import training, work
-from benchmarks.works import autoregressive, classifier, gan, vae
+from benchmarks.works import autoregressive, classifier, flow, gan, vae
 from gen_jax.data.spec import DataSpec
 
 WORKS = work.find()
@@ -37,6 +37,11 @@ def test_judges_are_of_one_size():
     pytest.importorskip("torch")
     ours = parameters(classifier.experiment())
     assert ours == torch_parameters(*classifier.torch_network())
+
+
+def test_flows_are_of_one_size():
+    pytest.importorskip("torch")
+    assert parameters(flow.experiment()) == torch_parameters(flow.torch_network())
 
 
 def test_transformers_are_of_one_size():

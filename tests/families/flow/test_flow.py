@@ -212,3 +212,42 @@ def test_the_density_of_learned_noise_integrates_to_one():
     z, log_det = family.noise.forward(params["flow"]["noise"], drawn, picture[:64])
     expected = stats.logistic.logpdf(np.float64(z)).sum(1) + log_det
     np.testing.assert_allclose(log_q, expected, atol=2e-3)
+
+
+def test_a_density_given_a_vector_integrates_to_one_and_follows_it():
+    spec = DataSpec("real", (2,), given={"observation": DataSpec("real", (3,))})
+    model = families.default_model("flow")
+    model.update(conditional=True, flow="autoregressive", transform="spline", bins=4, bound=3.0)
+    model.update(layers=2, hidden=(8,), mixing="reverse")
+    family = families.build("flow", model, spec)
+    assert family.given == ("observation",)
+    rng = np.random.default_rng(0)
+    observation = jnp.float32(rng.normal((5.0, -2.0, 0.0), (10.0, 0.1, 1.0), (64, 3)))
+    batch = {"x": jnp.float32(rng.normal(size=(64, 2))), "observation": observation}
+    params, extra = family.init(jax.random.key(0), batch)
+    # What is given is standardised by the first examples, whatever their units.
+    context = family._context(params, batch)
+    np.testing.assert_allclose(context.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(context.std(0), 1, atol=1e-3)
+    loss = lambda p: family.losses(("flow",), p, extra, batch, None, 0)[0]["flow"]  # noqa: E731
+    assert all(
+        (leaf == 0).all() for leaf in jax.tree.leaves(jax.grad(loss)(params)["flow"]["given"])
+    )
+    own = params["flow"]["bijection"]
+    move = lambda leaf: leaf + 0.2 * rng.normal(size=leaf.shape).astype(np.float32)  # noqa: E731
+    params["flow"]["bijection"] = jax.tree.map(move, own)
+    side = np.linspace(-9, 9, 361)
+    x = jnp.float32(np.stack(np.meshgrid(side, side), -1).reshape(-1, 2))
+    densities = []
+    for row in observation[:2]:
+        given = {"x": x, "observation": jnp.broadcast_to(row, (len(x), 3))}
+        value = jax.jit(family.log_prob)(params, extra, given, None).value
+        densities.append(np.exp(np.float64(value)))
+        assert densities[-1].sum() * 0.05**2 == pytest.approx(1, abs=0.01)
+    assert np.abs(densities[0] - densities[1]).max() > 1e-2
+    # Samples follow the density of their own condition.
+    keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(4_000))
+    condition = {"observation": jnp.broadcast_to(observation[0], (4_000, 3))}
+    drawn = np.asarray(family.sample(params, extra, keys, condition, {"temperature": 1.0}))
+    mean = (densities[0][:, None] * np.asarray(x)).sum(0) * 0.05**2
+    np.testing.assert_allclose(drawn.mean(0), mean, atol=5 * drawn.std() / 4_000**0.5 + 0.01)
