@@ -357,9 +357,13 @@ class MaskedAutoregressive:
         if hasattr(self.network, "step"):
             return self._remembering(params, y, context)
 
-        def step(_, x):
-            # After n passes the first n elements are final.
-            return self.transform.inverse(y, self._params(params, x, context))[0]
+        number = jnp.arange(y.shape[1]).reshape(-1, *[1] * (y.ndim - 2))
+
+        def step(done, x):
+            new = self.transform.inverse(y, self._params(params, x, context))[0]
+            # The others stay as they are. What is not final may be infinite, and that times the 0
+            # of a mask is no number.
+            return jnp.where(number == done, new, x)
 
         x = jax.lax.fori_loop(0, y.shape[1], step, jnp.zeros_like(y))
         return x, -self.forward(params, x, context)[1]
