@@ -21,6 +21,7 @@ def get_config(config, data):
     config.data.name = data
     config.data.preprocess = "uniform_dequantization"
     config.data.num_validation = 10_000
+    config.eval.metrics = ("nll", "logit_nll")
     config.optim.lr = 5e-4
     config.optim.schedule = "cosine"
     config.optim.clip_norm = 1.0

@@ -15,7 +15,7 @@ from gen_jax.config import experiment
 
 @experiment("flow", data={"": "mnist", "fashion": "fashion_mnist"})
 def get_config(config, data):
-    config.steps = 3_000
+    config.steps = 6_000
     config.batch_size = 128
     config.steps_per_dispatch = 10
     config.log_every = config.eval_every = config.checkpoint_every = 500

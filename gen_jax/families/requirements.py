@@ -57,6 +57,14 @@ def not_empty(example: tuple) -> Values:
 # Of the data, under the key "data".
 IMAGES = Values("images", lambda spec: spec.is_image, None)
 LABELS = Values("labels", lambda spec: spec.num_classes > 0, None)
+CONDITIONS = Values(
+    "labels, or vectors that an example has beside x",
+    lambda spec: (
+        all(own.kind == "real" and len(own.shape) == 1 for own in spec.given.values())
+        and (spec.num_classes > 0 or bool(spec.given))
+    ),
+    None,
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from gen_jax.families import requirements
 from gen_jax.families.base import TEMPERATURE, FamilyDefinition
 from gen_jax.families.flow.family import BASES, DequantizedFlow, Flow
 from gen_jax.families.flow.networks import GatedConvolutions, Perceptron
-from gen_jax.families.requirements import IMAGES, Requirement, Values, only
+from gen_jax.families.requirements import CONDITIONS, IMAGES, Requirement, Values, only
 from gen_jax.nn import bijections as b
 from gen_jax.nn.made import MADE
 from gen_jax.nn.sequence import Head, Reader
@@ -88,14 +88,6 @@ _BYTES = Values(
     lambda spec: spec.kind == "bytes" and spec.is_image,
     None,
 )
-_CONDITIONS = Values(
-    "labels, or vectors that an example has beside x",
-    lambda spec: (
-        all(own.kind == "real" and len(own.shape) == 1 for own in spec.given.values())
-        and (spec.num_classes > 0 or bool(spec.given))
-    ),
-    None,
-)
 _EVEN = Values(
     "images whose sides each squeeze halves",
     lambda spec: spec.is_image and spec.shape[0] % 2 == 0 and spec.shape[1] % 2 == 0,
@@ -111,7 +103,7 @@ REQUIREMENTS = (
         {"dequantization": only("variational")}, {"data": _BYTES}, "the noise is that of bytes"
     ),
     Requirement({"flow": only("multiscale")}, {"data": _EVEN}, "squares become channels"),
-    Requirement({"conditional": only(True)}, {"data": _CONDITIONS}, "there is nothing to be given"),
+    Requirement({"conditional": only(True)}, {"data": CONDITIONS}, "there is nothing to be given"),
 )
 
 
