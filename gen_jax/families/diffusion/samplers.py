@@ -1,0 +1,134 @@
+"""Samplers: from noise to data, each written once against the process.
+
+Each is `(denoise, process, ladder, z, keys, options) -> x`:
+
+    denoise: `(z [B, ...], l [B]) -> (x, noise)`, what z is made of as the network sees it.
+    process: how much of each is in z.
+    ladder: l of each step, rising, [N]; behind the last z is x.
+    z: at the first step.
+    keys: [B], of what is drawn on the way.
+    options: of `sample`.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from gen_jax import keys as keys_lib
+from gen_jax.families.base import Options
+from gen_jax.families.diffusion.process import Process
+
+Denoise = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+def _steps(process: Process, ladder: jax.Array) -> tuple[jax.Array, ...]:
+    """l, alpha and sigma at each step and those at the next, where noise ends with 0."""
+    alpha, sigma = process.scales(ladder)
+    next_alpha = jnp.append(alpha[1:], 1.0)
+    next_sigma = jnp.append(sigma[1:], 0.0)
+    return jnp.arange(len(ladder)), ladder, alpha, sigma, next_alpha, next_sigma
+
+
+def _all(log_snr: jax.Array, z: jax.Array) -> jax.Array:
+    return jnp.full(len(z), log_snr)
+
+
+def _noise(keys: jax.Array, number: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    return keys_lib.normal(keys_lib.fold(keys, number), shape)
+
+
+def ddim(
+    denoise: Denoise,
+    process: Process,
+    ladder: jax.Array,
+    z: jax.Array,
+    keys: jax.Array,
+    options: Options,
+) -> jax.Array:
+    """Song et al. 2021 (DDIM, arXiv 2010.02502), equations 12 and 16, of any scaling.
+
+    With `eta=1` each step is a draw of q(z_next | z, x): the ancestral sampler of DDPM.
+    """
+    eta = options["eta"]
+
+    def step(z, inputs):
+        number, log_snr, alpha, sigma, next_alpha, next_sigma = inputs
+        x, noise = denoise(z, _all(log_snr, z))
+        # The variance of q(z_next | z, x): Kingma et al. 2021, equation 24.
+        ratio = alpha * next_sigma / (next_alpha * sigma)
+        new = eta * next_sigma * jnp.sqrt(jnp.maximum(1 - ratio**2, 0))
+        old = jnp.sqrt(jnp.maximum(next_sigma**2 - new**2, 0))
+        z = next_alpha * x + old * noise
+        return (z + new * _noise(keys, number, z.shape[1:]) if eta else z), None
+
+    return jax.lax.scan(step, z, _steps(process, ladder))[0]
+
+
+def heun(
+    denoise: Denoise,
+    process: Process,
+    ladder: jax.Array,
+    z: jax.Array,
+    keys: jax.Array,
+    options: Options,
+) -> jax.Array:
+    """Karras et al. 2022 (EDM, arXiv 2206.00364), algorithm 2; `churn` is its S_churn.
+
+    The probability-flow ODE of y = z / alpha is dy/ds = noise, with s = sigma / alpha.
+    """
+    gamma = min(options["churn"] / len(ladder), 2**0.5 - 1)
+
+    def slope(y, level):
+        log_snr = -2 * jnp.log(level)
+        return denoise(process.scales(log_snr)[0] * y, _all(log_snr, y))[1]
+
+    def begin(y, number, level):
+        more = level * (1 + gamma)
+        if gamma:
+            y += jnp.sqrt(more**2 - level**2) * _noise(keys, number, y.shape[1:])
+        return y, more, slope(y, more)
+
+    def step(y, inputs):
+        number, level, then = inputs
+        y, level, first = begin(y, number, level)
+        second = slope(y + (then - level) * first, then)
+        return y + (then - level) * (first + second) / 2, None
+
+    levels = jnp.exp(-ladder / 2)
+    y = z / process.scales(ladder[0])[0]
+    y, _ = jax.lax.scan(step, y, (jnp.arange(len(ladder) - 1), levels[:-1], levels[1:]))
+    y, level, last = begin(y, len(ladder) - 1, levels[-1])
+    return y - level * last
+
+
+def dpm(
+    denoise: Denoise,
+    process: Process,
+    ladder: jax.Array,
+    z: jax.Array,
+    keys: jax.Array,
+    options: Options,
+) -> jax.Array:
+    """Lu et al. 2022 (DPM-Solver++(2M), arXiv 2211.01095), algorithm 2; the last is of order 1."""
+    number, log_snr, _, sigma, next_alpha, next_sigma = _steps(process, ladder)
+    width = jnp.append(jnp.diff(ladder) / 2, jnp.inf)
+    before = jnp.append(jnp.inf, width[:-1])
+
+    def step(carry, inputs):
+        z, last = carry
+        number, log_snr, sigma, next_alpha, next_sigma, width, before = inputs
+        x, _ = denoise(z, _all(log_snr, z))
+        second_order = (number > 0) & (next_sigma > 0)
+        share = jnp.where(second_order, width / (2 * before), 0.0)
+        ahead = x + share * (x - last)
+        z = next_sigma / sigma * z - next_alpha * jnp.expm1(-width) * ahead
+        return (z, x), None
+
+    inputs = (number, log_snr, sigma, next_alpha, next_sigma, width, before)
+    return jax.lax.scan(step, (z, jnp.zeros_like(z)), inputs)[0][0]
+
+
+# Each with how many times it asks the network in N steps.
+SAMPLERS = {"ddim": ddim, "heun": heun, "dpm": dpm}
+CALLS = {"ddim": lambda n: n, "heun": lambda n: 2 * n - 1, "dpm": lambda n: n}

@@ -1,0 +1,334 @@
+"""Diffusion of Gaussian data, of which the best denoiser is known."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from scipy import stats
+
+from gen_jax import evaluation, families
+from gen_jax import keys as keys_lib
+from gen_jax.data.examples import ArrayExamples
+from gen_jax.data.sources import Dataset
+from gen_jax.data.spec import DataSpec
+from gen_jax.errors import UserError
+from gen_jax.evaluation import Context, Subject, denoising
+from gen_jax.families.base import Density, Sampler
+from gen_jax.families.diffusion.family import Diffusion
+from gen_jax.families.diffusion.process import PREDICTIONS, SCALINGS, SCHEDULES, Process
+
+OPTIONS = {"sampler": "ddim", "steps": 100, "eta": 0.0, "churn": 0.0, "guidance": 1.0}
+RNG = np.random.default_rng(0)
+# Of the data in units in which they have mean 0 and variance 1: correlated, so that no sampler is
+# right by chance, and given a label of another mean.
+MEAN, COV = np.array([0.3, -0.2]), np.array([[0.8, 0.5], [0.5, 1.1]])
+EXTRA = {"mean": jnp.float32([1.0, -2.0]), "std": jnp.float32([2.0, 0.5])}
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """What the best network says of Gaussian data: E[a x + b e | z]."""
+
+    process: Process
+
+    def apply(self, variables, z, log_snr, context):
+        alpha, sigma = self.process.scales(log_snr[0])
+        z = z * jnp.sqrt(alpha**2 + sigma**2)  # networks are given z at one width
+        gain = alpha * jnp.linalg.solve(alpha**2 * COV + sigma**2 * jnp.eye(2), COV).T
+        x = MEAN + (z - alpha * MEAN) @ gain.T
+        noise = (z - alpha * x) / sigma
+        return self.process.target(x, noise, log_snr)
+
+
+def best(schedule="cosine", scaling="preserving", prediction="v", **changes):
+    process = Process(schedule, scaling, prediction)
+    return Diffusion(DataSpec("real", (2,)), Best(process), process, **changes)
+
+
+def exact():
+    std = np.asarray(EXTRA["std"], np.float64)
+    cov = COV * std[:, None] * std
+    return stats.multivariate_normal(MEAN * std + np.asarray(EXTRA["mean"]), cov)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_what_the_network_says_is_taken_apart_again(scaling, prediction):
+    process = Process("cosine", scaling, prediction)
+    x, noise = (jnp.float32(RNG.normal(size=(7, 2, 3))) for _ in range(2))
+    log_snr = jnp.linspace(-4, 4, 7)
+    alpha, sigma = (v[:, None, None] for v in process.scales(log_snr))
+    z = alpha * x + sigma * noise
+    target = process.target(x, noise, log_snr)
+    found = process.both(z, target, log_snr)
+    np.testing.assert_allclose(found[0], x, atol=2e-4)
+    np.testing.assert_allclose(found[1], noise, atol=2e-4)
+    error = jnp.float32(RNG.normal(size=x.shape))
+    wrong = process.both(z, target + error, log_snr)[1] - noise
+    np.testing.assert_allclose(process.noise_error(error, log_snr), wrong, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_scales_have_the_ratio_that_they_are_asked_for(scaling):
+    log_snr = jnp.linspace(-8, 8, 33)
+    alpha, sigma = Process("cosine", scaling, "v").scales(log_snr)
+    np.testing.assert_allclose(2 * jnp.log(alpha / sigma), log_snr, atol=1e-4)
+    whole = {"preserving": alpha**2 + sigma**2, "exploding": alpha, "convex": alpha + sigma}
+    np.testing.assert_allclose(whole[scaling], 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_schedules_fall_and_ladders_rise(schedule):
+    process = Process(schedule, "preserving", "v")
+    t = jnp.linspace(0, 1, 200)
+    falls = jnp.diff(process.log_snr(t))
+    assert (falls <= 0).all() and (falls[20:-20] < 0).all()
+    ladder = process.ladder(30)
+    assert ladder.shape == (30,) and (jnp.diff(ladder) > 0).all()
+    assert ladder[0] < -6 and ladder[-1] > 6
+
+
+def test_schedules_are_those_of_the_papers():
+    t = np.linspace(0.05, 0.95, 19)
+    cosine = Process("cosine", "preserving", "v").log_snr(jnp.float32(t))
+    np.testing.assert_allclose(cosine, -2 * np.log(np.tan(np.pi * t / 2)), atol=0.16)
+    # DDPM: the product of 1 - beta, with 1,000 betas from 1e-4 to .02.
+    alphas = np.cumprod(1 - np.linspace(1e-4, 0.02, 1_000))
+    linear = Process("linear", "preserving", "v").log_snr(jnp.float32(t))
+    discrete = np.log(alphas / (1 - alphas))[np.int64(1_000 * t) - 1]
+    np.testing.assert_allclose(linear, discrete, atol=0.25)
+    straight = Process("straight", "convex", "velocity")
+    alpha, sigma = straight.scales(straight.log_snr(jnp.float32(t)))
+    np.testing.assert_allclose(alpha, 1 - t, rtol=1e-4)
+    np.testing.assert_allclose(sigma, t, rtol=1e-4)
+    levels = np.exp(-np.asarray(Process("log_normal", "exploding", "v").ladder(18)) / 2)
+    steps = np.linspace(80 ** (1 / 7), 0.002 ** (1 / 7), 18) ** 7  # EDM, equation 5
+    np.testing.assert_allclose(levels, steps, rtol=1e-3)
+    draws = -Process("log_normal", "exploding", "v").log_snr(jnp.float32(RNG.uniform(size=40_000)))
+    assert draws.mean() / 2 == pytest.approx(-1.2, abs=0.03)
+    assert draws.std() / 2 == pytest.approx(1.2, abs=0.03)
+
+
+SAMPLED = [
+    ("cosine", "preserving", "v", {"sampler": "ddim", "eta": 1.0, "steps": 300}),
+    ("cosine", "preserving", "noise", {"sampler": "ddim", "steps": 200}),
+    ("linear", "preserving", "noise", {"sampler": "dpm", "steps": 50}),
+    ("log_normal", "exploding", "v", {"sampler": "heun", "steps": 60}),
+    ("log_normal", "exploding", "data", {"sampler": "heun", "steps": 40, "churn": 10.0}),
+    ("straight", "convex", "velocity", {"sampler": "dpm", "steps": 50}),
+    ("straight", "convex", "velocity", {"sampler": "ddim", "eta": 1.0, "steps": 300}),
+]
+
+
+@pytest.mark.parametrize(("schedule", "scaling", "prediction", "options"), SAMPLED)
+def test_every_sampler_lands_on_the_data(schedule, scaling, prediction, options):
+    family = best(schedule, scaling, prediction)
+    keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(8_000))
+    draw = jax.jit(lambda k: family.sample({"denoiser": {}}, EXTRA, k, {}, OPTIONS | options))
+    x = np.asarray(draw(keys), np.float64)
+    expected = exact()
+    scale = np.sqrt(np.diag(expected.cov))
+    np.testing.assert_allclose((x.mean(0) - expected.mean) / scale, 0, atol=0.05)
+    found = np.cov(x.T) / np.outer(scale, scale)
+    np.testing.assert_allclose(found, expected.cov / np.outer(scale, scale), atol=0.05)
+
+
+def test_one_ancestral_step_is_ddpms_posterior():
+    """Mean and variance of q(z_s | z_t, x), by the product of two Gaussians."""
+    process = Process("cosine", "preserving", "v")
+    ladder = jnp.float32([-1.0, 0.5])
+    (alpha, then), (sigma, next_sigma) = (np.float64(v) for v in process.scales(ladder))
+    x, z = np.float32([[0.7, -1.0]]), np.float32([[0.2, 0.4]])
+    ratio = alpha / then
+    step = sigma**2 - ratio**2 * next_sigma**2  # variance of z_t given z_s
+    precision = 1 / next_sigma**2 + ratio**2 / step
+    mean = (then * x / next_sigma**2 + ratio * z / step) / precision
+    draws = []
+
+    def denoise(z, log_snr):
+        draws.append(z)
+        a, s = process.scales(log_snr[0])
+        return jnp.broadcast_to(x, z.shape), (z - a * x) / s
+
+    from gen_jax.families.diffusion import samplers
+
+    with jax.disable_jit():  # so that what the second step is given can be seen
+        keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(4_000))
+        start = jnp.broadcast_to(z, (4_000, 2))
+        samplers.ddim(denoise, process, ladder, start, keys, OPTIONS | {"eta": 1.0})
+    second = np.asarray(draws[1], np.float64)
+    np.testing.assert_allclose(second.mean(0), mean[0], atol=0.03)
+    np.testing.assert_allclose(second.var(0), 1 / precision, rtol=0.08)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "scaling"),
+    [("cosine", "preserving"), ("log_normal", "exploding"), ("straight", "convex")],
+)
+def test_the_density_of_gaussian_data_is_exact(schedule, scaling):
+    family = best(schedule, scaling, ode_steps=200)
+    expected = exact()
+    x = expected.rvs(40, random_state=0)
+    keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(40))
+    batch = {"x": jnp.float32(x), "label": jnp.zeros(40, jnp.int32)}
+    found = jax.jit(family.log_prob)({"denoiser": {}}, EXTRA, batch, keys)
+    assert found.kind == "estimate"
+    np.testing.assert_allclose(found.value, expected.logpdf(x), atol=0.05)
+
+
+def test_the_estimated_trace_is_right_in_the_mean():
+    from gen_jax.families.diffusion import family as module
+
+    matrix = jnp.float32(RNG.normal(size=(20, 20)))
+    y = jnp.float32(RNG.normal(size=(5_000, 20)))
+    signs = jnp.float32(RNG.choice([-1, 1], size=y.shape))
+    moved, trace = module._with_trace(lambda y: y @ matrix.T, y, signs)
+    np.testing.assert_allclose(moved, y @ matrix.T, rtol=1e-4, atol=1e-4)
+    error = np.std(trace) / 5_000**0.5
+    assert abs(trace.mean() - jnp.trace(matrix)) < 5 * error
+    small = matrix[:3, :3]
+    _, exactly = module._with_trace(lambda y: jnp.tanh(y @ small.T), y[:9, :3], signs[:9, :3])
+    each = [jnp.trace(jax.jacfwd(lambda v: jnp.tanh(v @ small.T))(row)) for row in y[:9, :3]]
+    np.testing.assert_allclose(exactly, each, rtol=1e-4, atol=1e-5)
+
+
+PLANE = DataSpec("real", (2,), num_classes=3)
+IMAGES = {
+    "even": DataSpec("real", (8, 8, 1), 17, num_classes=3),
+    "odd, not square, of three channels": DataSpec("real", (5, 7, 3), 256, num_classes=3),
+}
+
+
+def build(spec, **changes):
+    model = families.default_model("diffusion")
+    model.update(features=8, multipliers=(1, 2), heads=2, hidden=(16, 16), conditional=True)
+    model.update(network="unet" if spec.is_image else "mlp", ode_steps=8)
+    model.update(**changes)
+    family = families.build("diffusion", model, spec)
+    x = RNG.uniform(size=(6, *spec.shape)) if spec.levels else RNG.normal(size=(6, *spec.shape))
+    batch = {"x": jnp.float32(x), "label": jnp.arange(6) % 3}
+    params, extra = jax.jit(family.init)(jax.random.key(0), batch)
+    move = lambda leaf: leaf + 0.1 * RNG.normal(size=leaf.shape).astype(np.float32)  # noqa: E731
+    return family, jax.tree.map(move, params), extra, batch
+
+
+@pytest.mark.parametrize("spec", IMAGES.values(), ids=IMAGES)
+def test_a_u_net_trains_and_samples_images_of_any_size(spec):
+    family, params, extra, batch = build(spec)
+    assert families.has(family, Density, Sampler)
+    keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(6))
+    loss = lambda p: family.losses(("denoiser",), p, extra, batch, keys, 0)[0]["denoiser"]  # noqa: E731
+    value, gradient = jax.jit(jax.value_and_grad(loss))(params)
+    assert np.isfinite(value)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert (leaf != 0).any(), jax.tree_util.keystr(path)
+    condition = {"label": batch["label"]}
+    draw = jax.jit(lambda k, g: family.sample(params, extra, k, condition, g), static_argnums=1)
+    from flax.core import FrozenDict
+
+    few = OPTIONS | {"steps": 3}
+    plain = draw(keys, FrozenDict(few))
+    assert plain.shape == (6, *spec.shape) and ((plain >= 0) & (plain < 1)).all()
+    guided = draw(keys, FrozenDict(few | {"guidance": 3.0}))
+    assert np.abs(guided - plain).max() > 1e-4
+
+
+def test_a_guidance_of_one_is_none_and_more_is_a_line():
+    family, params, extra, batch = build(PLANE)
+    z, log_snr = batch["x"], jnp.zeros(6)
+    said = {
+        weight: family._denoiser(params, extra, batch, weight)(z, log_snr)[1]
+        for weight in (0.0, 1.0, 3.0)
+    }
+    np.testing.assert_allclose(said[3.0], 3 * said[1.0] - 2 * said[0.0], rtol=1e-4, atol=1e-5)
+    other = batch | {"label": (batch["label"] + 1) % 3}
+    changed = family._denoiser(params, extra, other, 0.0)(z, log_snr)[1]
+    np.testing.assert_allclose(changed, said[0.0], rtol=1e-5)
+    assert (
+        np.abs(family._denoiser(params, extra, other, 1.0)(z, log_snr)[1] - said[1.0]).max() > 0.01
+    )
+
+
+@pytest.mark.parametrize("weighting", ["simple", "elbo", "min_snr"])
+def test_losses_are_what_they_claim(weighting):
+    """By numpy, of a network that says 0: its error is the target itself."""
+
+    class Nothing(nn.Module):
+        def __call__(self, z, log_snr, context):
+            return jnp.zeros_like(z)
+
+    process = Process("cosine", "preserving", "noise")
+    spec = DataSpec("real", (3,))
+    family = Diffusion(spec, Nothing(), process, weighting=weighting)
+    keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(500))
+    extra = {"mean": jnp.zeros(3), "std": jnp.ones(3)}
+    batch = {"x": jnp.float32(RNG.normal(size=(500, 3)))}
+    loss, _, metrics = family.losses(("denoiser",), {"denoiser": {}}, extra, batch, keys, 0)
+    t = np.float64(keys_lib.uniform(keys_lib.named(keys, "t")))
+    noise = np.float64(keys_lib.normal(keys_lib.named(keys, "noise"), (3,)))
+    of_noise = (noise**2).mean(1)  # what it says of the noise is 0
+    log_snr = np.float64(process.log_snr(jnp.float32(t)))
+    step = 1e-3
+    above, below = (np.float64(process.log_snr(jnp.float32(t + s))) for s in (step, -step))
+    weight = {
+        "simple": 1.0,
+        "elbo": -(above - below) / (2 * step) / 2,
+        "min_snr": np.minimum(np.exp(log_snr), 5.0) / np.exp(log_snr),
+    }[weighting]
+    inside = (t > 0.02) & (t < 0.98)
+    assert inside.mean() > 0.9
+    if weighting != "elbo":  # whose difference quotient is no slope at the ends
+        np.testing.assert_allclose(loss["denoiser"], (weight * of_noise).mean(), rtol=1e-3)
+    else:
+        params = {"denoiser": {}}
+        for i in np.flatnonzero(inside)[:5]:
+            one = {"x": batch["x"][i : i + 1]}
+            found = family.losses(("denoiser",), params, extra, one, keys[i : i + 1], 0)[0]
+            np.testing.assert_allclose(found["denoiser"], weight[i] * of_noise[i], rtol=1e-2)
+    np.testing.assert_allclose(metrics["noise_error"], of_noise.mean(), rtol=1e-3)
+
+
+def test_the_denoiser_is_of_the_datas_units():
+    family = best()
+    extra = {"mean": jnp.float32(2.0), "std": jnp.float32(0.5)}
+    x = jnp.float32(RNG.normal(2, 1, size=(5, 2)))
+    level = jnp.float32([0.7] * 5)
+    found = family.denoise({"denoiser": {}}, extra, x, level, {})
+    cov, mean = COV * 0.25, MEAN * 0.5 + 2
+    gain = cov @ np.linalg.inv(cov + 0.49 * np.eye(2))
+    expected = mean + (np.asarray(x) - mean) @ gain.T
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_calls_are_counted_and_what_does_not_fit_is_refused():
+    family, params, _, batch = build(PLANE)
+    count = lambda **o: int(family.network_calls(params, None, batch, OPTIONS | o))  # noqa: E731
+    assert count(steps=10) == 10 and count(steps=10, sampler="heun") == 19
+    assert count(steps=10, sampler="dpm", guidance=2.0) == 20
+    with pytest.raises(UserError, match="noise is added to real numbers"):
+        build(DataSpec("binary", (4, 4, 1), levels=2, num_classes=3))
+    with pytest.raises(UserError, match="it has convolutions"):
+        build(PLANE, network="unet")
+    with pytest.raises(UserError, match="multiple of 8"):
+        build(IMAGES["even"], features=12)
+
+
+def test_the_error_of_the_best_denoiser_is_the_posteriors_variance():
+    spec = DataSpec("real", (2,))
+    extra = {"mean": jnp.float32(0.0), "std": jnp.float32(1.0)}
+    x = RNG.multivariate_normal(MEAN, COV, 4_000).astype(np.float32)
+    examples = ArrayExamples("test", {"x": x})
+    settings = ConfigDict({"batch_size": 1_000, "num_examples": 0})
+    subject = Subject(best(), spec, {"denoiser": {}}, extra)
+    context = Context(subject, Dataset("given", spec, {"test": examples}), "test", settings)
+    found = evaluation.evaluate(context, ["denoising_mse"])["denoising_mse"]
+    expected = [
+        np.trace(np.linalg.inv(np.linalg.inv(COV) + np.eye(2) / level**2)) / 2
+        for level in denoising.LEVELS
+    ]
+    assert found.value == pytest.approx(np.mean(expected), abs=5 * found.stderr)
+    assert found.stderr < 0.01
