@@ -42,7 +42,7 @@ class Linear:
         return condition["observation"] / 2 + noise
 
 
-def context(family, folder, name="simulator:gaussian_linear", size=10, num=300):
+def context(family, folder, name="simulator:gaussian_linear", size=10, num=120):
     spec = DataSpec("real", (size,), given={"observation": DataSpec("real", (size,))})
     x = np.zeros((4, size), np.float32)
     examples = ArrayExamples("test", {"x": x, "observation": x})
@@ -67,8 +67,8 @@ def wheel(tmp_path_factory):
 def test_the_exact_posterior_cannot_be_told_and_another_can(wheel, monkeypatch):
     monkeypatch.setattr(simulators, "NUM_OBSERVATIONS", 2)  # each takes seconds
     exact = evaluation.evaluate(context(Linear(), wheel), ["c2st"])["c2st"]
-    assert exact.value == pytest.approx(0.5, abs=0.06) and exact.n == 2
-    assert 0 < exact.stderr < 0.06
+    assert exact.value == pytest.approx(0.5, abs=0.1) and exact.n == 2
+    assert 0 < exact.stderr < 0.1
     other = evaluation.evaluate(context(Linear(3.0), wheel, num=100), ["c2st"])["c2st"]
     assert other.value > 0.75
 
