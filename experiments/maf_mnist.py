@@ -4,8 +4,8 @@
     python launch.py evaluate --workdir=runs/maf_mnist
 
 Papamakarios et al. 2017 (arXiv 1705.07057): five layers of MADE, of logits with alpha 1e-6, whose
-order turns round in between. `:fashion` is on Fashion-MNIST. Some samples run away: an affine map is
-steep where there were no data, and each pixel depends on all before it.
+order turns round in between. `:fashion` is on Fashion-MNIST. Some samples run away: an affine map
+is steep where there were no data, and each pixel depends on all before it.
 
 Measured: table `mnist_bits_per_dim` of docs/results.md.
 """
