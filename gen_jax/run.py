@@ -155,7 +155,7 @@ class Run:
             if not classes:
                 raise UserError("this model is not class-conditional; leave out the label")
             condition = {"label": self._labels(label, num, "sample")}
-        if names := [name for name in self.subject.given if name != "label"]:
+        if names := self.subject.given_vectors:
             condition = self._vectors(names, given, num)
         elif given is not None:
             raise UserError("this model is given no vectors; leave out given")

@@ -63,7 +63,7 @@ def samples(context: Context) -> np.ndarray | None:
 
 def _of_one_example(context: Context, num: int) -> Batch | None:
     """Of a model that is given more than labels: what one example of the split has, `num` times."""
-    names = [name for name in context.subject.given if name != "label"]
+    names = context.subject.given_vectors
     if not names:
         return None
     example = context.dataset.batch(context.split, chosen_rows(context.examples, 1))
@@ -164,7 +164,7 @@ def _of_samples(context: Context) -> str:
 
 def _given(context: Context, of_labels: str) -> str:
     """The end of a caption: what the model was given."""
-    names = [name for name in context.subject.given if name != "label"]
+    names = context.subject.given_vectors
     if names:
         return f", given the {' and '.join(names)} of one example."
     return (of_labels if context.subject.given else "") + "."

@@ -14,6 +14,7 @@ from gen_jax import families
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
+from gen_jax.families import conditions
 from gen_jax.families.base import Autoencoder, Continuer, Family, Sampler
 from gen_jax.likelihoods import DiagonalGaussian
 
@@ -49,6 +50,11 @@ class Subject:
         return getattr(self.family, "given", ())
 
     @property
+    def given_vectors(self) -> tuple[str, ...]:
+        """Those of them that are not the label."""
+        return conditions.vector_names(self.given)
+
+    @property
     def num_classes(self) -> int:
         """Labels that a sample can be conditioned on; 0 for none."""
         return self.spec.num_classes if "label" in self.given else 0
@@ -80,9 +86,10 @@ class Subject:
             families.require(self.family, "a prompt", Continuer)
         options = {"batch_size": 1_000, **self.options, **(options or {})}
         size = min(options.pop("batch_size"), num)
-        if condition is None and (others := [name for name in self.given if name != "label"]):
+        if condition is None and self.given_vectors:
+            names = " and ".join(self.given_vectors)
             raise UserError(
-                f"samples of this model need a condition: its {' and '.join(others)}, one of each; "
+                f"samples of this model need a condition: its {names}, one of each; "
                 "from Python: run.subject.sample(num, condition={name: array})"
             )
         if condition is None:

@@ -37,7 +37,7 @@ SETTINGS = {
         False, "whether the model is given the label, or what else the data have of an example"
     ),
     "label_dropout": Setting(
-        0.1, "how often training leaves out what is given, for guidance", maximum=1.0
+        0.1, "how often training leaves out the label, for guidance", maximum=1.0
     ),
     "dtype": Setting("float32", "of the network's arithmetic", choices=("float32", "bfloat16")),
 }
@@ -47,7 +47,7 @@ SAMPLE_OPTIONS = {
     "steps": Setting(50, "of the sampler", minimum=1, maximum=100_000, smoke=3, affects="figures"),
     "eta": Setting(0.0, "noise of ddim; 1: the ancestral sampler", maximum=1.0, affects="figures"),
     "churn": Setting(0.0, "noise of heun, S_churn of EDM", affects="figures"),
-    "guidance": Setting(1.0, "weight of what is given; 1: none", affects="figures"),
+    "guidance": Setting(1.0, "weight of the label; 1: none", affects="figures"),
 }
 
 _REAL = Values(

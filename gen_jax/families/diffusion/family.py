@@ -10,9 +10,11 @@ import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch, DataSpec
+from gen_jax.errors import UserError
+from gen_jax.families import conditions
 from gen_jax.families.base import Extra, LogProb, Options, Params
 from gen_jax.families.diffusion.process import Process
-from gen_jax.families.diffusion.samplers import CALLS, SAMPLERS
+from gen_jax.families.diffusion.samplers import SAMPLERS
 
 WEIGHTINGS = ("simple", "elbo", "min_snr")
 _MIN_SNR = 5.0  # gamma of Hang et al. 2023 (arXiv 2303.09556)
@@ -24,7 +26,8 @@ _EXACT_TRACE = 16
 class Diffusion:
     """A network that says what is behind noise of every level, and samplers that use it.
 
-    Data are standardised: vectors by each dimension, images by one mean and one deviation.
+    Data are standardised: by one deviation, so that noise is as strong in every dimension, and by
+    the mean, of vectors that of each dimension.
 
     Attributes:
       spec: the data, real numbers.
@@ -34,7 +37,7 @@ class Diffusion:
         elbo: of the noise, by -dl/dt / 2, which is the bound's (Kingma et al. 2021, equation 17);
         min_snr: of the data, by the smaller of the signal-to-noise ratio and 5.
       given: what it is conditioned on: ("label",), names in `spec.given`, or ().
-      label_dropout: how often training leaves that out, for guidance.
+      label_dropout: how often training leaves the label out, for guidance.
       ode_steps: of the density's ODE.
     """
 
@@ -50,11 +53,10 @@ class Diffusion:
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Extra]:
         x = self.spec.center(batch["x"])
-        axes = tuple(range(x.ndim)) if self.spec.is_image else 0
-        extra = {"mean": x.mean(axes), "std": x.std(axes) + 1e-6}
-        if self._vectors:
-            vectors = jnp.concatenate([batch[name] for name in self._vectors], 1)
-            extra |= {"given_mean": vectors.mean(0), "given_std": vectors.std(0) + 1e-6}
+        mean = x.mean() if self.spec.is_image else x.mean(0)
+        extra = {"mean": mean, "std": jnp.sqrt(jnp.square(x - mean).mean()) + 1e-6}
+        if names := conditions.vector_names(self.given):
+            extra["given"] = conditions.scales(batch, names)
         context = self._context(extra, batch)
         params = self.network.init(key, x, jnp.zeros(len(x)), context)["params"]
         return {"denoiser": params}, extra
@@ -92,21 +94,12 @@ class Diffusion:
         x = self.spec.uncenter(x * extra["std"] + extra["mean"])
         return jnp.clip(x, 0, 1 - 1e-6) if self.spec.is_dequantized else x
 
-    def network_calls(
-        self, params: Params, keys: jax.Array, condition: Batch, options: Options
-    ) -> jax.Array:
-        """How many times `sample` asks the network; guidance asks it twice."""
-        guided = self.given and options["guidance"] != 1
-        return jnp.int32(CALLS[options["sampler"]](options["steps"]) * (2 if guided else 1))
-
     def denoise(
         self, params: Params, extra: Extra, x: jax.Array, noise_level: jax.Array, condition: Batch
     ) -> jax.Array:
         """See `base.Denoiser`."""
-        wide = noise_level.reshape(-1, *[1] * (x.ndim - 1)) / extra["std"]
-        level = noise_level / jnp.mean(extra["std"])
-        log_snr = -2 * jnp.log(level)
-        alpha, _ = self.process.scales(-2 * jnp.log(wide))
+        log_snr = -2 * jnp.log(noise_level / extra["std"])
+        alpha, _ = self.process.scales(log_snr.reshape(-1, *[1] * (x.ndim - 1)))
         z = alpha * (x - extra["mean"]) / extra["std"]
         found, _ = self._denoiser(params, extra, condition, 1.0)(z, log_snr)
         return found * extra["std"] + extra["mean"]
@@ -148,17 +141,9 @@ class Diffusion:
         squares = jnp.square(y).reshape(len(y), -1).sum(1) / variance
         size = self.spec.num_dims
         value = total - 0.5 * (squares + size * jnp.log(2 * jnp.pi * variance))
-        return LogProb(value + self._log_change(extra), kind="estimate")
-
-    def _log_change(self, extra: Extra) -> jax.Array:
-        """ln |det| of the standardisation."""
-        to_centered = math.log(2.0) if self.spec.is_dequantized else 0.0
-        each = to_centered - jnp.log(extra["std"])
-        return each.mean() * self.spec.num_dims
-
-    @property
-    def _vectors(self) -> tuple[str, ...]:
-        return tuple(name for name in self.given if name != "label")
+        # And of the standardisation, behind that to [-1, 1].
+        each = (math.log(2.0) if self.spec.is_dequantized else 0.0) - jnp.log(extra["std"])
+        return LogProb(value + size * each, kind="estimate")
 
     def _standardize(self, extra: Extra, x: jax.Array) -> jax.Array:
         return (self.spec.center(x) - extra["mean"]) / extra["std"]
@@ -166,14 +151,12 @@ class Diffusion:
     def _context(
         self, extra: Extra, batch: Batch, keys: jax.Array | None = None
     ) -> jax.Array | None:
-        """What the network is given, [B, N], all 0 where training leaves it out; or None."""
+        """What the network is given, [B, N], or None; no label is all 0."""
         if not self.given:
             return None
-        if self._vectors:
-            vectors = jnp.concatenate([batch[name] for name in self._vectors], 1)
-            context = (vectors - extra["given_mean"]) / extra["given_std"]
-        else:
-            context = jax.nn.one_hot(batch["label"], self.spec.num_classes)
+        if "given" in extra:
+            return conditions.standardized(batch, self.given, extra["given"])
+        context = jax.nn.one_hot(batch["label"], self.spec.num_classes)
         if keys is not None and self.label_dropout:
             kept = keys_lib.uniform(keys_lib.named(keys, "label")) >= self.label_dropout
             context = context * kept[:, None]
@@ -190,12 +173,17 @@ class Diffusion:
         With guidance g the noise is g times that given the condition and 1 - g times that given
         nothing (Ho and Salimans 2022, arXiv 2207.12598).
         """
-        context = self._context(extra, condition)
+        context, guided = self._context(extra, condition), guidance != 1
+        if guided and ("label" not in self.given or not self.label_dropout):
+            raise UserError(
+                "guidance needs a class-conditional model that was trained with "
+                "--config.model.label_dropout=0.1 or so"
+            )
         ask = functools.partial(self._ask, params)
 
         def denoise(z, log_snr):
             said = ask(z, log_snr, context)
-            if self.given and guidance != 1:
+            if guided:
                 without = ask(z, log_snr, jnp.zeros_like(context))
                 said = guidance * said + (1 - guidance) * without
             return self.process.both(z, said, log_snr)

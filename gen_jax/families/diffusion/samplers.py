@@ -75,6 +75,8 @@ def heun(
 ) -> jax.Array:
     """Karras et al. 2022 (EDM, arXiv 2206.00364), algorithm 2; `churn` is its S_churn.
 
+    It asks the network twice a step, but for the last.
+
     The probability-flow ODE of y = z / alpha is dy/ds = noise, with s = sigma / alpha.
     """
     gamma = min(options["churn"] / len(ladder), 2**0.5 - 1)
@@ -129,6 +131,4 @@ def dpm(
     return jax.lax.scan(step, (z, jnp.zeros_like(z)), inputs)[0][0]
 
 
-# Each with how many times it asks the network in N steps.
 SAMPLERS = {"ddim": ddim, "heun": heun, "dpm": dpm}
-CALLS = {"ddim": lambda n: n, "heun": lambda n: 2 * n - 1, "dpm": lambda n: n}

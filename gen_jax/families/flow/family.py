@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch, DataSpec
+from gen_jax.families import conditions
 from gen_jax.families.base import Extra, LogProb, LogWeights, Options, Params
 from gen_jax.likelihoods import DiagonalGaussian, softplus
 from gen_jax.nn.bijections import Bijection
@@ -53,9 +54,8 @@ class Flow:
 
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Extra]:
         scales = {}
-        if others := [name for name in self.given if name != "label"]:
-            given = jnp.concatenate([batch[name] for name in others], 1)
-            scales["given"] = {"mean": given.mean(0), "std": given.std(0) + 1e-6}
+        if names := conditions.vector_names(self.given):
+            scales["given"] = conditions.scales(batch, names)
         context = self._context({"flow": scales}, batch)
         return {"flow": {"bijection": self.bijection.init(key, batch["x"], context), **scales}}, {}
 
@@ -102,8 +102,7 @@ class Flow:
         if "given" in params["flow"]:
             # What is set once gets no gradient, and so stays.
             scales = jax.lax.stop_gradient(params["flow"]["given"])
-            vectors = jnp.concatenate([batch[name] for name in self.given], 1)
-            return (vectors - scales["mean"]) / scales["std"]
+            return conditions.standardized(batch, self.given, scales)
         label = batch.get("label")
         label = jnp.zeros(num, jnp.int32) if label is None else label
         return jax.nn.one_hot(label, self.spec.num_classes)
