@@ -145,7 +145,7 @@ def plane_density(context: Context, size: int = 160) -> np.ndarray | None:
     settings = ConfigDict({**context.settings, "num_examples": 0})
     log_density = likelihood.log_prob(subject, examples, settings, 1).value
     lines = []
-    if families.has(subject.family, Autoencoder) and subject.family.latent_dim == 2:
+    if _has_plane_of_latents(context):
         along = np.linspace(-2.5, 2.5, 1_001)
         for at in np.linspace(-2.5, 2.5, 21):
             across = np.stack([along, np.full_like(along, at)], 1)
@@ -153,6 +153,11 @@ def plane_density(context: Context, size: int = 160) -> np.ndarray | None:
             ways = np.float32([across, across[:, ::-1]])
             lines += [np.asarray(subject.decode(z, given)) for z in ways]
     return charts.density(log_density.reshape(size, size), (left, right, bottom, top), lines)
+
+
+def _has_plane_of_latents(context: Context) -> bool:
+    family = context.subject.family
+    return families.has(family, Autoencoder) and family.latent_dim == 2
 
 
 def _of_samples(context: Context) -> str:
@@ -176,7 +181,9 @@ PICTURES = (
     Picture(
         "density",
         lambda context: (
-            "The density, and what becomes of straight lines of latents from -2.5 to 2.5"
+            "The density"
+            + ", and what becomes of straight lines of latents from -2.5 to 2.5"
+            * _has_plane_of_latents(context)
             + _given(context, ", for the first label")
         ),
         (Density,),
