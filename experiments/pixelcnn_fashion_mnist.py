@@ -15,7 +15,7 @@ from gen_jax.config import experiment
 
 @experiment("autoregressive", size=("", "gpu"))
 def get_config(config, size):
-    config.steps = 12_000
+    config.steps = 8_000
     config.batch_size = 16
     config.steps_per_dispatch = 10
     config.log_every = 200
