@@ -18,8 +18,9 @@ from gen_jax.data.examples import batch as make_batch
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Subject, likelihood
-from gen_jax.families.base import Autoencoder, Sampler
+from gen_jax.families.base import Autoencoder, Restorer, Sampler
 from gen_jax.likelihoods import DiagonalGaussian
+from gen_jax.measurements import Measurement
 from gen_jax.report import card
 from gen_jax.workdir import logs
 from gen_jax.workdir.claim import default_workdir, folder, read_config
@@ -162,6 +163,50 @@ class Run:
         if isinstance(prompt, str):
             prompt = media.prompt(self.spec, prompt, lambda: self.experiment.dataset.splits)
         return self.subject.sample(num, condition, seed, self._options(options), prompt)
+
+    def restore(
+        self,
+        y: np.ndarray,
+        measurement: Measurement,
+        label: Labels = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> np.ndarray:
+        """Draws of p(x | y), one for each of the measurements y: [N, *shape] in model units.
+
+            known = np.indices((28, 28))[0] < 14
+            measurement = gen_jax.measurements.mask(known, noise=0.05)
+            y = measurement.apply(run.spec.center(x))
+            run.restore(y, measurement, restoration="mmps")
+
+        Args:
+          y: [N, M, C], of x in the units that networks read: `run.spec.center(x)`.
+          measurement: what y is of x (gen_jax/measurements.py).
+          label: of a class-conditional model: one for all or one for each, by number or by name.
+          seed: of what is drawn.
+          **options: keys of the config's `sample` section; `restoration` is the method.
+
+        Raises:
+          UserError: for a model that cannot, y of another shape, or an option that there is not.
+        """
+        families.require(self.subject.family, "restore", Restorer)
+        _check_whole("seed", seed, 0, 2**32 - 1)
+        y, places = np.asarray(y, np.float32), measurement.v.shape[1]
+        channels = self.spec.shape[-1] if self.spec.is_image else 1
+        expected = (len(measurement.u), channels)
+        if places * channels != self.spec.num_dims or y.shape[1:] != expected or not len(y):
+            raise UserError(
+                f"y has shape {list(y.shape)} and the measurement is of {places} places; it needs "
+                f"[N, {expected[0]}, {expected[1]}] of {self.spec.num_dims // channels} places"
+            )
+        if self.subject.given_vectors:
+            raise UserError("a model that is given vectors is restored by run.subject.restore")
+        condition = None
+        if self.subject.num_classes:
+            if label is None:
+                raise UserError("this model is given the label; give one of each y")
+            condition = {"label": self._labels(label, len(y), "y")}
+        return self.subject.restore(y, measurement, condition, seed, self._options(options))
 
     def _vectors(
         self, names: Sequence[str], given: Mapping[str, np.ndarray] | None, num: int

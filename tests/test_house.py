@@ -62,7 +62,7 @@ def test_training_starts_without_what_it_can_do_without():
 # From the ground up: a room imports from those before it, and never from those after it.
 ROOMS = (
     *("errors", "files", "settings", "keys", "schedules", "ticks", "parallel"),
-    *("sound", "data", "likelihoods", "pictures", "nn", "families", "evaluation"),
+    *("sound", "data", "likelihoods", "measurements", "pictures", "nn", "families", "evaluation"),
     *("config", "training", "workdir", "report", "applications"),
     *(
         "experiment",

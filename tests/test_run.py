@@ -9,7 +9,7 @@ import pytest
 
 import gen_jax
 from gen_jax import config as config_lib
-from gen_jax import experiment
+from gen_jax import experiment, measurements
 from gen_jax.data.examples import chosen_rows
 from gen_jax.errors import UserError
 from gen_jax.families import alarms
@@ -252,3 +252,27 @@ def test_samples_given_vectors(tmp_path):
         run.sample(3, given={"observation": np.zeros(5)})
     with pytest.raises(UserError, match="samples of this model need a condition: its observation"):
         run.subject.sample(3)
+
+
+def test_a_run_restores_what_was_measured(tmp_path):
+    config = config_lib.load_file(
+        str(cli.ROOT / "experiments/diffusion_digits.py:conditional,smoke")
+    )
+    assert experiment.train(config, tmp_path / "run")
+    run = gen_jax.load(tmp_path / "run")
+    x, label = run.data("test", 5)["x"], [0, 1, 2, 3, 4]
+    known = np.indices((8, 8))[1] < 4
+    measurement = measurements.mask(known)
+    y = measurement.apply(run.spec.center(x))
+    found = run.restore(y, measurement, label, restoration="ddrm")
+    np.testing.assert_allclose(found[:, known], x[:, known], atol=1e-4)
+    again = run.restore(y[:2], measurement, label[:2], restoration="ddrm", batch_size=1)
+    np.testing.assert_allclose(again, found[:2], atol=1e-5)
+    with pytest.raises(UserError, match="given the label"):
+        run.restore(y, measurement)
+    with pytest.raises(UserError, match=r"needs \[N, 32, 1\] of 64 places"):
+        run.restore(y[:, :3], measurement, label)
+    with pytest.raises(UserError, match="of 16 places"):
+        run.restore(y, measurements.mask(np.ones((4, 4))), label)
+    with pytest.raises(UserError, match="restoration='guess' must be one of"):
+        run.restore(y, measurement, label, restoration="guess")

@@ -104,3 +104,16 @@ def two_sample_accuracy(first: np.ndarray, second: np.ndarray) -> float:
     classifier = MLPClassifier((width, width), max_iter=10_000, random_state=1)
     folds = KFold(_FOLDS, shuffle=True, random_state=1)
     return float(cross_val_score(classifier, x, label, cv=folds).mean())
+
+
+def max_sliced_wasserstein(
+    first: np.ndarray, second: np.ndarray, rng: np.random.Generator, projections: int = 100
+) -> float:
+    """The largest Wasserstein-1 distance of two samples [N, D] along random directions.
+
+    Along one direction it is the mean distance of the sorted numbers.
+    """
+    directions = rng.normal(size=(projections, first.shape[1]))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    one, two = (np.sort(sample @ directions.T, 0) for sample in (first, second))
+    return float(np.abs(one - two).mean(0).max())

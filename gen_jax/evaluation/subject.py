@@ -15,8 +15,9 @@ from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families import conditions
-from gen_jax.families.base import Autoencoder, Continuer, Family, Sampler
+from gen_jax.families.base import Autoencoder, Continuer, Family, Restorer, Sampler
 from gen_jax.likelihoods import DiagonalGaussian
+from gen_jax.measurements import Measurement
 
 # Elements: sequences that begin with a prompt are drawn as long as the next multiple of it.
 _BUCKET = 256
@@ -118,6 +119,32 @@ class Subject:
         x = np.concatenate(parts)
         return x if prompt is None else x[:, :whole]
 
+    def restore(
+        self,
+        y: np.ndarray,
+        measurement: Measurement,
+        condition: Batch | None = None,
+        seed: int = 0,
+        options: Mapping[str, Any] | None = None,
+    ) -> np.ndarray:
+        """A draw of p(x | y) for each measurement y [N, M, C]: [N, *shape] in model units.
+
+        As samples, draw number n is the same whatever N is. y is of x in the units that networks
+        read (`DataSpec.center`); a class-conditional model needs its condition.
+        """
+        family = families.require(self.family, "restore", Restorer)
+        options = {"batch_size": 1_000, **self.options, **(options or {})}
+        size, num = min(options.pop("batch_size"), len(y)), len(y)
+        model, key = (self.params, self.extra), keys_lib.stream(seed, "restore")
+        parts = []
+        for start in range(0, num, size):
+            index = np.minimum(np.arange(start, start + size), num - 1)
+            own = {name: np.asarray(array)[index] for name, array in (condition or {}).items()}
+            seen = (measurement, jnp.asarray(y)[index])
+            x = _restore(family, FrozenDict(options), *model, *seen, key, np.int32(index), own)
+            parts.append(np.asarray(x)[: num - start])
+        return np.concatenate(parts)
+
     def encode(self, batch: Batch) -> DiagonalGaussian:
         """q(z|x) of a batch: mean and log variance [B, latent_dim]."""
         family = families.require(self.family, "encode", Autoencoder)
@@ -141,6 +168,12 @@ def _sample(family, options, params, extra, key, index, condition):
 def _continued(family, options, params, extra, prompt, length, key, index, condition):
     keys = keys_lib.per_example(key, index)
     return family.continued(params, extra, keys, prompt, length, condition, options)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _restore(family, options, params, extra, measurement, y, key, index, condition):
+    keys = keys_lib.per_example(key, index)
+    return family.restore(params, extra, keys, measurement, y, condition, options)
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.families.alarms import Rule
 from gen_jax.likelihoods import DiagonalGaussian
+from gen_jax.measurements import Measurement
 from gen_jax.settings import Setting
 
 Params = dict[str, Any]  # {network: tree of arrays}
@@ -237,6 +238,26 @@ class Denoiser(Protocol):
         """E[x0 | x0 + noise_level * e = x], e standard normal: x [B, ...], noise_level [B] -> x0.
 
         In the units that networks read (`DataSpec.center`).
+        """
+
+
+class Restorer(Protocol):
+    """A model that draws examples given a linear measurement of them."""
+
+    def restore(
+        self,
+        params: Params,
+        extra: Extra,
+        keys: jax.Array,
+        measurement: Measurement,
+        y: jax.Array,
+        condition: Batch,
+        options: Options,
+    ) -> jax.Array:
+        """A draw of p(x | y) [B, *spec.shape] in model units for each of `keys` [B].
+
+        y [B, M, C] and the noise of `measurement` are of x in the units that networks read
+        (`DataSpec.center`).
         """
 
 

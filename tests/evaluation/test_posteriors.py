@@ -99,3 +99,14 @@ def test_other_data_and_models_are_refused(tmp_path):
         evaluation.evaluate(context(Linear(), tmp_path, "digits"), ["c2st"])
     with pytest.raises(UserError, match=r"conditional=True"):
         evaluation.evaluate(context(Linear(given=()), tmp_path), ["c2st"])
+
+
+def test_the_sliced_distance_of_shifted_samples_is_the_shift():
+    rng = np.random.default_rng(0)
+    x, shift = rng.normal(size=(400, 2)), np.array([0.6, -0.8])
+    found = posteriors.max_sliced_wasserstein(x, x + shift, np.random.default_rng(1), 500)
+    assert found == pytest.approx(1.0, abs=0.01)  # along the shift itself
+    line = rng.normal(size=(300, 1)), rng.gamma(2.0, size=(300, 1))
+    alone = posteriors.max_sliced_wasserstein(*line, np.random.default_rng(1), 1)
+    expected = stats.wasserstein_distance(line[0][:, 0], line[1][:, 0])
+    assert alone == pytest.approx(expected)

@@ -9,6 +9,7 @@ from gen_jax.families.base import FamilyDefinition
 from gen_jax.families.diffusion.family import WEIGHTINGS, Diffusion
 from gen_jax.families.diffusion.networks import Perceptron, UNet
 from gen_jax.families.diffusion.process import PREDICTIONS, SCALINGS, SCHEDULES, Process
+from gen_jax.families.diffusion.restoration import METHODS
 from gen_jax.families.diffusion.samplers import SAMPLERS
 from gen_jax.families.requirements import CONDITIONS, IMAGES, Requirement, Values, only
 from gen_jax.settings import Setting
@@ -47,6 +48,17 @@ SAMPLE_OPTIONS = {
     "steps": Setting(50, "of the sampler", minimum=1, maximum=100_000, smoke=3, affects="figures"),
     "eta": Setting(0.0, "noise of ddim; 1: the ancestral sampler", maximum=1.0, affects="figures"),
     "churn": Setting(0.0, "noise of heun, S_churn of EDM", affects="figures"),
+    "restoration": Setting(
+        "mmps", "how what was measured is followed", choices=tuple(METHODS), affects="figures"
+    ),
+    "restoration_eta": Setting(
+        1.0, "as eta, where what was measured is given", maximum=1.0, affects="figures"
+    ),
+    "restoration_strength": Setting(1.0, "of dps, its zeta", affects="figures"),
+    "resamplings": Setting(
+        1, "of each step of replacement; more: RePaint", minimum=1, affects="figures"
+    ),
+    "particles": Setting(16, "of tds, for each draw", minimum=1, smoke=2, affects="figures"),
     "guidance": Setting(1.0, "weight of the label; 1: none", affects="figures"),
 }
 

@@ -14,7 +14,9 @@ from gen_jax.errors import UserError
 from gen_jax.families import conditions
 from gen_jax.families.base import Extra, LogProb, Options, Params
 from gen_jax.families.diffusion.process import Process
+from gen_jax.families.diffusion.restoration import METHODS, Seen
 from gen_jax.families.diffusion.samplers import SAMPLERS
+from gen_jax.measurements import Measurement
 
 WEIGHTINGS = ("simple", "elbo", "min_snr")
 _MIN_SNR = 5.0  # gamma of Hang et al. 2023 (arXiv 2303.09556)
@@ -84,15 +86,46 @@ class Diffusion:
     ) -> jax.Array:
         """One x for each key, by `options["sampler"]` in `options["steps"]` steps."""
         denoise = self._denoiser(params, extra, condition, options["guidance"])
-        ladder = self.process.ladder(options["steps"])
+        return self._draw(
+            extra, keys, options["steps"], SAMPLERS[options["sampler"]], denoise, options
+        )
+
+    def _draw(self, extra, keys, steps, sampler, denoise, *more) -> jax.Array:
+        """x in model units, of a sampler from noise on."""
+        ladder = self.process.ladder(steps)
         alpha, sigma = self.process.scales(ladder[0])
         # What is left of the data is as wide as they are.
         start = keys_lib.normal(keys_lib.named(keys, "start"), self.spec.shape)
         z = jnp.sqrt(alpha**2 + sigma**2) * start
-        sampler = SAMPLERS[options["sampler"]]
-        x = sampler(denoise, self.process, ladder, z, keys_lib.named(keys, "steps"), options)
+        x = sampler(denoise, self.process, ladder, z, keys_lib.named(keys, "steps"), *more)
         x = self.spec.uncenter(x * extra["std"] + extra["mean"])
         return jnp.clip(x, 0, 1 - 1e-6) if self.spec.is_dequantized else x
+
+    def restore(
+        self,
+        params: Params,
+        extra: Extra,
+        keys: jax.Array,
+        measurement: Measurement,
+        y: jax.Array,
+        condition: Batch,
+        options: Options,
+    ) -> jax.Array:
+        """See `base.Restorer`; `options["restoration"]` is the method."""
+        denoise = self._denoiser(params, extra, condition, options["guidance"])
+        # y and its noise as of standardised x.
+        mean = jnp.broadcast_to(extra["mean"], self.spec.shape)[None]
+        seen = (y - measurement.apply(mean)) / extra["std"]
+        measurement = measurement.replace(noise=measurement.noise / extra["std"])
+        return self._draw(
+            extra,
+            keys,
+            options["steps"],
+            METHODS[options["restoration"]],
+            denoise,
+            options,
+            Seen(measurement, measurement.summary(seen)),
+        )
 
     def denoise(
         self, params: Params, extra: Extra, x: jax.Array, noise_level: jax.Array, condition: Batch
@@ -170,6 +203,7 @@ class Diffusion:
     def _denoiser(self, params, extra, condition, guidance):
         """(z, l) -> what z is made of, as samplers ask for it.
 
+        Where there are more z than conditions, each condition is that of as many in a row.
         With guidance g the noise is g times that given the condition and 1 - g times that given
         nothing (Ho and Salimans 2022, arXiv 2207.12598).
         """
@@ -182,9 +216,10 @@ class Diffusion:
         ask = functools.partial(self._ask, params)
 
         def denoise(z, log_snr):
-            said = ask(z, log_snr, context)
+            own = None if context is None else jnp.repeat(context, len(z) // len(context), 0)
+            said = ask(z, log_snr, own)
             if guided:
-                without = ask(z, log_snr, jnp.zeros_like(context))
+                without = ask(z, log_snr, jnp.zeros_like(own))
                 said = guidance * said + (1 - guidance) * without
             return self.process.both(z, said, log_snr)
 

@@ -22,20 +22,38 @@ from gen_jax.families.diffusion.process import Process
 Denoise = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
-def _steps(process: Process, ladder: jax.Array) -> tuple[jax.Array, ...]:
-    """l, alpha and sigma at each step and those at the next, where noise ends with 0."""
+def steps_of(process: Process, ladder: jax.Array) -> tuple[jax.Array, ...]:
+    """Number, l, alpha and sigma of each step and those of the next, where noise ends with 0."""
     alpha, sigma = process.scales(ladder)
     next_alpha = jnp.append(alpha[1:], 1.0)
     next_sigma = jnp.append(sigma[1:], 0.0)
     return jnp.arange(len(ladder)), ladder, alpha, sigma, next_alpha, next_sigma
 
 
-def _all(log_snr: jax.Array, z: jax.Array) -> jax.Array:
+def all_of(log_snr: jax.Array, z: jax.Array) -> jax.Array:
+    """One l for all of z [B, ...]."""
     return jnp.full(len(z), log_snr)
 
 
-def _noise(keys: jax.Array, number: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def noise_of(keys: jax.Array, number: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Standard normal draws of one step, [B, *shape] of keys [B]."""
     return keys_lib.normal(keys_lib.fold(keys, number), shape)
+
+
+def transition(
+    inputs: tuple[jax.Array, ...], x: jax.Array, noise: jax.Array, eta: float
+) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation of the next z, of what `steps_of` gives for a step.
+
+    Song et al. 2021 (DDIM, arXiv 2010.02502), equations 12 and 16, of any scaling. With `eta=1` it
+    is q(z_next | z, x), of the ancestral sampler of DDPM.
+    """
+    _, _, alpha, sigma, next_alpha, next_sigma = inputs
+    # The variance of q(z_next | z, x): Kingma et al. 2021, equation 24.
+    ratio = alpha * next_sigma / (next_alpha * sigma)
+    new = eta * next_sigma * jnp.sqrt(jnp.maximum(1 - ratio**2, 0))
+    old = jnp.sqrt(jnp.maximum(next_sigma**2 - new**2, 0))
+    return next_alpha * x + old * noise, new
 
 
 def ddim(
@@ -46,23 +64,15 @@ def ddim(
     keys: jax.Array,
     options: Options,
 ) -> jax.Array:
-    """Song et al. 2021 (DDIM, arXiv 2010.02502), equations 12 and 16, of any scaling.
-
-    With `eta=1` each step is a draw of q(z_next | z, x): the ancestral sampler of DDPM.
-    """
+    """Song et al. 2021 (DDIM, arXiv 2010.02502): see `transition`."""
     eta = options["eta"]
 
     def step(z, inputs):
-        number, log_snr, alpha, sigma, next_alpha, next_sigma = inputs
-        x, noise = denoise(z, _all(log_snr, z))
-        # The variance of q(z_next | z, x): Kingma et al. 2021, equation 24.
-        ratio = alpha * next_sigma / (next_alpha * sigma)
-        new = eta * next_sigma * jnp.sqrt(jnp.maximum(1 - ratio**2, 0))
-        old = jnp.sqrt(jnp.maximum(next_sigma**2 - new**2, 0))
-        z = next_alpha * x + old * noise
-        return (z + new * _noise(keys, number, z.shape[1:]) if eta else z), None
+        number, log_snr = inputs[:2]
+        mean, new = transition(inputs, *denoise(z, all_of(log_snr, z)), eta)
+        return (mean + new * noise_of(keys, number, z.shape[1:]) if eta else mean), None
 
-    return jax.lax.scan(step, z, _steps(process, ladder))[0]
+    return jax.lax.scan(step, z, steps_of(process, ladder))[0]
 
 
 def heun(
@@ -83,12 +93,12 @@ def heun(
 
     def slope(y, level):
         log_snr = -2 * jnp.log(level)
-        return denoise(process.scales(log_snr)[0] * y, _all(log_snr, y))[1]
+        return denoise(process.scales(log_snr)[0] * y, all_of(log_snr, y))[1]
 
     def begin(y, number, level):
         more = level * (1 + gamma)
         if gamma:
-            y += jnp.sqrt(more**2 - level**2) * _noise(keys, number, y.shape[1:])
+            y += jnp.sqrt(more**2 - level**2) * noise_of(keys, number, y.shape[1:])
         return y, more, slope(y, more)
 
     def step(y, inputs):
@@ -113,14 +123,14 @@ def dpm(
     options: Options,
 ) -> jax.Array:
     """Lu et al. 2022 (DPM-Solver++(2M), arXiv 2211.01095), algorithm 2; the last is of order 1."""
-    number, log_snr, _, sigma, next_alpha, next_sigma = _steps(process, ladder)
+    number, log_snr, _, sigma, next_alpha, next_sigma = steps_of(process, ladder)
     width = jnp.append(jnp.diff(ladder) / 2, jnp.inf)
     before = jnp.append(jnp.inf, width[:-1])
 
     def step(carry, inputs):
         z, last = carry
         number, log_snr, sigma, next_alpha, next_sigma, width, before = inputs
-        x, _ = denoise(z, _all(log_snr, z))
+        x, _ = denoise(z, all_of(log_snr, z))
         second_order = (number > 0) & (next_sigma > 0)
         share = jnp.where(second_order, width / (2 * before), 0.0)
         ahead = x + share * (x - last)
