@@ -274,5 +274,5 @@ def test_a_run_restores_what_was_measured(tmp_path):
         run.restore(y[:, :3], measurement, label)
     with pytest.raises(UserError, match="of 16 places"):
         run.restore(y, measurements.mask(np.ones((4, 4))), label)
-    with pytest.raises(UserError, match="restoration='guess' must be one of"):
+    with pytest.raises(UserError, match="unknown restoration 'guess'; valid are"):
         run.restore(y, measurement, label, restoration="guess")

@@ -241,6 +241,36 @@ class Denoiser(Protocol):
         """
 
 
+class SteppedBound(Protocol):
+    """A model whose bound on the likelihood depends on the number of its steps."""
+
+    def bound(
+        self, params: Params, extra: Extra, batch: Batch, keys: jax.Array, steps: int
+    ) -> jax.Array:
+        """A draw of the lower bound on log p(x) of each example by so many steps, [B] in nats."""
+
+
+class BoundInParts(Protocol):
+    """A model whose bound on the likelihood is a sum of costs."""
+
+    def bound_parts(
+        self, params: Params, extra: Extra, batch: Batch, keys: jax.Array
+    ) -> dict[str, jax.Array]:
+        """Their names, and each in nats, [B]."""
+
+
+class OdeDensity(Protocol):
+    """A model whose likelihood an ODE gives, besides a bound."""
+
+    def ode_log_prob(
+        self, params: Params, extra: Extra, batch: Batch, keys: jax.Array
+    ) -> jax.Array:
+        """An estimate of a lower bound on log p(x) of bytes in nats, [B].
+
+        The bound is that of data which uniform noise makes real; the estimate is the ODE's.
+        """
+
+
 class Restorer(Protocol):
     """A model that draws examples given a linear measurement of them."""
 

@@ -1,11 +1,13 @@
-"""What models are given of an example besides its label: vectors, standardised."""
+"""What models are given of an example: its label, or vectors, standardised."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 
+from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch
+from gen_jax.errors import UserError
 
 Scales = Mapping[str, jax.Array]
 
@@ -24,6 +26,51 @@ def scales(batch: Batch, names: Sequence[str]) -> Scales:
 def standardized(batch: Batch, names: Sequence[str], scales: Scales) -> jax.Array:
     """The vectors of a batch side by side, [B, N], in units of `scales`."""
     return (_joined(batch, names) - scales["mean"]) / scales["std"]
+
+
+def labels(
+    batch: Batch, num_classes: int, keys: jax.Array | None = None, dropout: float = 0.0
+) -> jax.Array:
+    """The labels of a batch as [B, num_classes], one of which is 1.
+
+    With `keys` [B] a share `dropout` of them is withheld, which is all 0: what guidance asks for.
+    """
+    context = jax.nn.one_hot(batch["label"], num_classes)
+    if keys is not None and dropout:
+        kept = keys_lib.uniform(keys_lib.named(keys, "label")) >= dropout
+        context = context * kept[:, None]
+    return context
+
+
+def check_guidance(guidance: float, given: Sequence[str], dropout: float) -> None:
+    """Refuses guidance of a model that has not learned to do without its label.
+
+    Raises:
+      UserError: saying how it would.
+    """
+    if guidance != 1 and ("label" not in given or not dropout):
+        raise UserError(
+            "guidance needs a class-conditional model that was trained with "
+            "--config.model.label_dropout=0.1 or so"
+        )
+
+
+def guided(ask: Callable, context: jax.Array | None, guidance: float) -> Callable:
+    """`(z, level) -> ask(z, level, context)`, guided towards the condition.
+
+    With guidance g it is g times what is said given the condition and 1 - g times what is said
+    given nothing (Ho and Salimans 2022, arXiv 2207.12598). Where there are more z than conditions,
+    each condition is that of as many in a row.
+    """
+
+    def said(z, level):
+        own = None if context is None else jnp.repeat(context, len(z) // len(context), 0)
+        value = ask(z, level, own)
+        if guidance != 1:
+            value = guidance * value + (1 - guidance) * ask(z, level, jnp.zeros_like(own))
+        return value
+
+    return said
 
 
 def _joined(batch: Batch, names: Sequence[str]) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Causal self-attention, over a whole sequence or one element at a time from what is remembered."""
+"""Self-attention, over a whole sequence or one element at a time from what is remembered."""
 
 import flax.linen as nn
 import jax
@@ -30,19 +30,19 @@ def dropout(h: jax.Array, rate: float, keys: jax.Array | None, name: str) -> jax
     return h * kept / (1 - rate)
 
 
-class CausalAttention(nn.Module):
+class SelfAttention(nn.Module):
     """Each element looks at itself and at those before it, as far back as the window reaches.
 
     Attributes:
       features: D.
       heads: H, which divides D into even parts.
-      window: W, elements that are seen, the own one included.
+      window: W, elements that are seen, the own one included; None: all, those behind it too.
       dtype: of the arithmetic.
     """
 
     features: int
     heads: int
-    window: int
+    window: int | None
     dtype: str = "float32"
 
     def setup(self):
@@ -59,10 +59,11 @@ class CausalAttention(nn.Module):
         """h [B, T, D] -> [B, T, D]."""
         place = jnp.arange(h.shape[1])
         q, k, v = self._project(h, place)
-        ago = place[:, None] - place
-        seen = (ago >= 0) & (ago < self.window)
         scores = jnp.einsum("bqhd,bkhd->bhqk", q, k).astype(jnp.float32)
-        weights = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), -1)
+        if self.window is not None:
+            ago = place[:, None] - place
+            scores = jnp.where((ago >= 0) & (ago < self.window), scores, -jnp.inf)
+        weights = jax.nn.softmax(scores, -1)
         read = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(h.dtype), v)
         return self.outputs(read.reshape(h.shape))
 
@@ -95,7 +96,7 @@ class Block(nn.Module):
     Attributes:
       features: D.
       heads: H.
-      window: see `CausalAttention`.
+      window: see `SelfAttention`.
       dropout: share of each part's output that is withheld in training.
       dtype: of the arithmetic.
     """
@@ -108,7 +109,7 @@ class Block(nn.Module):
 
     def setup(self):
         self.attention_norm = nn.LayerNorm(use_bias=False, dtype=self.dtype)
-        self.attention = CausalAttention(self.features, self.heads, self.window, self.dtype)
+        self.attention = SelfAttention(self.features, self.heads, self.window, self.dtype)
         self.norm = nn.LayerNorm(use_bias=False, dtype=self.dtype)
         self.up = nn.Dense(4 * self.features, use_bias=False, dtype=self.dtype)
         self.down = nn.Dense(self.features, use_bias=False, dtype=self.dtype)
@@ -123,11 +124,11 @@ class Block(nn.Module):
         return h + dropout(self._perceptron(h), self.dropout, keys, f"{name}/b")
 
     def start(self, num: int) -> Memory:
-        """See `CausalAttention.start`."""
+        """See `SelfAttention.start`."""
         return self.attention.start(num)
 
     def step(self, h: jax.Array, memory: Memory, number: jax.Array) -> tuple[jax.Array, Memory]:
-        """See `CausalAttention.step`."""
+        """See `SelfAttention.step`."""
         read, memory = self.attention.step(self.attention_norm(h), memory, number)
         h += read
         return h + self._perceptron(h), memory

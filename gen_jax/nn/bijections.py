@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_jax.likelihoods import softplus
+from gen_jax.nn import patches
 
 Params = Any
 Mapped = tuple[jax.Array, jax.Array]
@@ -512,14 +513,10 @@ class Squeeze:
         return {}
 
     def forward(self, params, x, context):
-        batch, height, width, channels = x.shape
-        x = x.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-        return x.reshape(batch, height // 2, width // 2, 4 * channels), _same(x)
+        return patches.to_patches(x, 2), _same(x)
 
     def inverse(self, params, y, context):
-        batch, height, width, channels = y.shape
-        y = y.reshape(batch, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
-        return y.reshape(batch, 2 * height, 2 * width, channels // 4), _same(y)
+        return patches.from_patches(y, 2), _same(y)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -538,15 +535,13 @@ class Patches:
         return {}
 
     def forward(self, params, x, context):
-        (height, width, channels), side = self.shape, self.side
-        x = x.reshape(len(x), height // side, side, width // side, side, channels)
-        x = x.transpose(0, 1, 3, 2, 4, 5)
-        return x.reshape(len(x), -1, side * side * channels), _same(x)
+        size = self.side**2 * self.shape[2]
+        return patches.to_patches(x, self.side).reshape(len(x), -1, size), _same(x)
 
     def inverse(self, params, y, context):
-        (height, width, channels), side = self.shape, self.side
-        y = y.reshape(len(y), height // side, width // side, side, side, channels)
-        return y.transpose(0, 1, 3, 2, 4, 5).reshape(len(y), *self.shape), _same(y)
+        rows, columns = (size // self.side for size in self.shape[:2])
+        y = y.reshape(len(y), rows, columns, -1)
+        return patches.from_patches(y, self.side), _same(y)
 
 
 @dataclasses.dataclass(frozen=True)

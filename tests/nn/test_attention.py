@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gen_jax import keys as keys_lib
-from gen_jax.nn.attention import Block, CausalAttention, dropout, rotate
+from gen_jax.nn.attention import Block, SelfAttention, dropout, rotate
 
 
 def test_rotated_vectors_agree_by_the_distance_of_their_places():
@@ -28,7 +28,7 @@ def test_rotated_vectors_agree_by_the_distance_of_their_places():
 
 @pytest.mark.parametrize("window", [3, 6])
 def test_attention_is_a_weighted_mean_of_what_the_window_sees(window):
-    layer = CausalAttention(8, 2, window)
+    layer = SelfAttention(8, 2, window)
     h = jnp.float32(np.random.default_rng(0).normal(size=(2, 6, 8)))
     params = layer.init(jax.random.key(0), h)
     found = layer.apply(params, h)

@@ -15,6 +15,7 @@ from gen_jax import keys as keys_lib
 from gen_jax import ticks
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
+from gen_jax.families import conditions
 from gen_jax.families.base import Extra, LogProb, Options, Params
 from gen_jax.likelihoods import Categorical, Likelihood
 
@@ -277,11 +278,7 @@ class Autoregressive:
         """What the network is given of a batch besides x, [B, N], or None."""
         if not self.given:
             return None
-        context = jax.nn.one_hot(batch["label"], self.spec.num_classes)
-        if keys is not None and self.label_dropout:
-            kept = keys_lib.uniform(keys_lib.named(keys, "label")) >= self.label_dropout
-            context = context * kept[:, None]
-        return context
+        return conditions.labels(batch, self.spec.num_classes, keys, self.label_dropout)
 
     def _read(self, x: jax.Array) -> jax.Array:
         return x if self.network.reads_values else self.spec.center(x)

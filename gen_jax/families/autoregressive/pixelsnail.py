@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gen_jax.nn.attention import CausalAttention, dropout
+from gen_jax.nn.attention import SelfAttention, dropout
 from gen_jax.nn.sequence import Head, Reader
 
 # Rows and columns from the centre of a window to what it sees: it, and those before it.
@@ -92,7 +92,7 @@ class Block(nn.Module):
         self.second = [conv(2 * size) for _ in range(self.residuals)]
         self.norm = nn.LayerNorm(use_bias=False, dtype=self.dtype)
         window = self.shape[0] * self.shape[1]
-        self.attention = CausalAttention(size, self.heads, window, self.dtype)
+        self.attention = SelfAttention(size, self.heads, window, self.dtype)
 
     def __call__(self, h: jax.Array, keys: jax.Array | None = None) -> jax.Array:
         """[B, T, F] -> [B, T, F]."""

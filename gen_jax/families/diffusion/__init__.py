@@ -1,27 +1,48 @@
 """Diffusion models: noise is removed a little at a time (Sohl-Dickstein et al. 2015)."""
 
+import dataclasses
+
+import flax.linen as nn
 from ml_collections import ConfigDict
 
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families import requirements
 from gen_jax.families.base import FamilyDefinition
+from gen_jax.families.diffusion.absorbing import AbsorbingDiffusion
 from gen_jax.families.diffusion.family import WEIGHTINGS, Diffusion
-from gen_jax.families.diffusion.networks import Perceptron, UNet
+from gen_jax.families.diffusion.networks import Perceptron, Transformer, UNet
 from gen_jax.families.diffusion.process import PREDICTIONS, SCALINGS, SCHEDULES, Process
 from gen_jax.families.diffusion.restoration import METHODS
 from gen_jax.families.diffusion.samplers import SAMPLERS
-from gen_jax.families.requirements import CONDITIONS, IMAGES, Requirement, Values, only
+from gen_jax.families.diffusion.variational import VariationalDiffusion
+from gen_jax.families.requirements import CONDITIONS, IMAGES, LABELS, Requirement, Values, only
 from gen_jax.settings import Setting
 
 SETTINGS = {
-    "network": Setting("unet", "unet: of images; mlp: of vectors", choices=("unet", "mlp")),
+    "process": Setting(
+        "noise",
+        "noise: of real numbers; variational: of bytes, with a bound and learned ends; absorbing: "
+        "elements of binary data or tokens are hidden",
+        choices=("noise", "variational", "absorbing"),
+    ),
+    "network": Setting(
+        "unet",
+        "unet: of images; transformer: of images or sequences; mlp: of vectors",
+        choices=("unet", "transformer", "mlp"),
+    ),
     "features": Setting(32, "of a U-Net at the full size, a multiple of 8", minimum=8, smoke=8),
     "multipliers": Setting(
         (1, 2, 2), "of them at each size, which halves", minimum=1, smoke=(1, 1)
     ),
     "blocks": Setting(1, "residual ones at each size", minimum=1, smoke=1),
-    "heads": Setting(4, "of the attention at the coarsest size", minimum=1, smoke=1),
+    "patch": Setting(
+        1, "side of squares of pixels that a U-Net or a transformer reads as one place", minimum=1
+    ),
+    "layers": Setting(4, "blocks of a transformer", minimum=1, smoke=1),
+    "heads": Setting(
+        4, "of the attention, at a U-Net's coarsest size or everywhere", minimum=1, smoke=1
+    ),
     "hidden": Setting((256, 256, 256), "widths of a perceptron's layers", minimum=1),
     "schedule": Setting(
         "cosine", "which noise there is when: log_normal is EDM's", choices=tuple(SCHEDULES)
@@ -34,6 +55,19 @@ SETTINGS = {
     "prediction": Setting("v", "what the network says", choices=tuple(PREDICTIONS)),
     "weighting": Setting("simple", "of the loss at each noise level", choices=WEIGHTINGS),
     "ode_steps": Setting(100, "of the ODE that gives the density", minimum=1, smoke=5),
+    "bound_steps": Setting(
+        100, "of the absorbing process whose bound is its likelihood", minimum=1, smoke=3
+    ),
+    "bound_samples": Setting(
+        10, "times at which a variational model's bound is estimated", minimum=1, smoke=2
+    ),
+    "fourier": Setting(
+        (),
+        "n of sin(2^n pi z) and cos(2^n pi z), which a variational network reads beside z",
+        minimum=0,
+        maximum=10,
+        element=7,
+    ),
     "conditional": Setting(
         False, "whether the model is given the label, or what else the data have of an example"
     ),
@@ -68,45 +102,103 @@ _REAL = Values(
     None,
 )
 
+_BYTES = Values("bytes (--config.data.preprocess=bytes)", lambda spec: spec.kind == "bytes", None)
+_DISCRETE = Values(
+    "binary data or tokens (--config.data.preprocess=dynamic_binarization)",
+    lambda spec: spec.kind in ("binary", "tokens"),
+    None,
+)
+_NO_VECTORS = Values("images or sequences", lambda spec: spec.is_image or bool(spec.medium), None)
+
 REQUIREMENTS = (
-    Requirement({}, {"data": _REAL}, "noise is added to real numbers"),
+    Requirement({"process": only("noise")}, {"data": _REAL}, "noise is added to real numbers"),
+    Requirement({"process": only("variational")}, {"data": _BYTES}, "it has a bound on their bits"),
+    Requirement({"process": only("absorbing")}, {"data": _DISCRETE}, "elements are hidden"),
     Requirement({"network": only("unet")}, {"data": IMAGES}, "it has convolutions"),
+    Requirement({"network": only("transformer")}, {"data": _NO_VECTORS}, "it has places"),
     Requirement({"conditional": only(True)}, {"data": CONDITIONS}, "there is nothing to be given"),
+    Requirement(
+        {"conditional": only(True), "process": only("variational", "absorbing")},
+        {"data": LABELS},
+        "it is given labels alone",
+    ),
 )
 
 
-def build(model: ConfigDict, spec: DataSpec) -> Diffusion:
+def build(
+    model: ConfigDict, spec: DataSpec
+) -> Diffusion | VariationalDiffusion | AbsorbingDiffusion:
     """The model that a config's `model` section describes, for the given data.
 
     Raises:
       UserError: for what does not go together, or not with the data.
     """
     requirements.check(model, spec, REQUIREMENTS)
-    network = Perceptron(tuple(model.hidden), model.dtype)
-    if model.network == "unet":
-        coarsest = model.features * model.multipliers[-1]
-        if model.features % 8 or coarsest % model.heads:
-            raise UserError(
-                f"model.features={model.features} must be a multiple of 8, and model.heads="
-                f"{model.heads} divide the coarsest size's {coarsest}"
-            )
-        network = UNet(
-            model.features, tuple(model.multipliers), model.blocks, model.heads, model.dtype
+    given = (tuple(spec.given) or ("label",)) if model.conditional else ()
+    common = {"spec": spec, "given": given, "label_dropout": model.label_dropout}
+    channels = spec.shape[-1] if spec.is_image else 1
+    if model.process == "absorbing":
+        values = len(spec.vocabulary) or spec.levels
+        network = _network(model, spec, channels * values)
+        return AbsorbingDiffusion(network=network, bound_steps=model.bound_steps, **common)
+    process = Process(model.schedule, model.scaling, model.prediction)
+    network = _network(model, spec, spec.shape[-1])
+    if model.process == "variational":
+        return VariationalDiffusion(
+            network=network,
+            process=dataclasses.replace(process, scaling="preserving"),
+            fourier=tuple(model.fourier),
+            bound_samples=model.bound_samples,
+            ode_steps=model.ode_steps,
+            **common,
         )
     return Diffusion(
-        spec=spec,
         network=network,
-        process=Process(model.schedule, model.scaling, model.prediction),
+        process=process,
         weighting=model.weighting,
-        given=(tuple(spec.given) or ("label",)) if model.conditional else (),
-        label_dropout=model.label_dropout,
         ode_steps=model.ode_steps,
+        **common,
+    )
+
+
+def _network(model: ConfigDict, spec: DataSpec, outputs: int) -> nn.Module:
+    """The network of so many output channels.
+
+    Raises:
+      UserError: for widths, heads or patches that do not divide what they must.
+    """
+    if model.network == "mlp":
+        return Perceptron(outputs, tuple(model.hidden), model.dtype)
+    if spec.is_image and (spec.shape[0] % model.patch or spec.shape[1] % model.patch):
+        raise UserError(
+            f"model.patch={model.patch} must divide the image's sides, {spec.shape[0]} and "
+            f"{spec.shape[1]}"
+        )
+    if model.network == "transformer":
+        requirements.check_heads(model)
+        return Transformer(
+            model.features, outputs, model.layers, model.heads, model.patch, model.dtype
+        )
+    coarsest = model.features * model.multipliers[-1]
+    if model.features % 8 or coarsest % model.heads:
+        raise UserError(
+            f"model.features={model.features} must be a multiple of 8, and model.heads="
+            f"{model.heads} divide the coarsest size's {coarsest}"
+        )
+    return UNet(
+        model.features,
+        outputs,
+        tuple(model.multipliers),
+        model.blocks,
+        model.heads,
+        model.patch,
+        model.dtype,
     )
 
 
 DEFINITION = FamilyDefinition(
     name="diffusion",
-    models=(Diffusion,),
+    models=(Diffusion, VariationalDiffusion, AbsorbingDiffusion),
     build=build,
     settings=SETTINGS,
     sample_options=SAMPLE_OPTIONS,

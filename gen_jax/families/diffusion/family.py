@@ -10,9 +10,9 @@ import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch, DataSpec
-from gen_jax.errors import UserError
 from gen_jax.families import conditions
 from gen_jax.families.base import Extra, LogProb, Options, Params
+from gen_jax.families.diffusion.density import log_density
 from gen_jax.families.diffusion.process import Process
 from gen_jax.families.diffusion.restoration import METHODS, Seen
 from gen_jax.families.diffusion.samplers import SAMPLERS
@@ -20,8 +20,6 @@ from gen_jax.measurements import Measurement
 
 WEIGHTINGS = ("simple", "elbo", "min_snr")
 _MIN_SNR = 5.0  # gamma of Hang et al. 2023 (arXiv 2303.09556)
-# Up to so many dimensions the trace of the density's ODE is exact; beyond it is Hutchinson's.
-_EXACT_TRACE = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,43 +138,16 @@ class Diffusion:
     def log_prob(self, params: Params, extra: Extra, batch: Batch, keys: jax.Array) -> LogProb:
         """The log of the density of x in model units, an estimate.
 
-        By the probability-flow ODE (Song et al. 2021, arXiv 2011.13456, equation 39), with the
-        exact trace up to 16 dimensions and Hutchinson's estimate, of one sign for each number,
-        beyond. Runge-Kutta of order 4 at equal steps of ln(sigma / alpha).
+        By the probability-flow ODE: see `density.log_density`.
         """
         x = self._standardize(extra, batch["x"])
         denoise = self._denoiser(params, extra, batch, 1.0)
         signs = 2 * keys_lib.bernoulli(keys_lib.named(keys, "trace"), jnp.full(x.shape, 0.5)) - 1
-
-        def slope(along, y):
-            """dy/d ln s = s noise(y), with s = sigma / alpha, and its trace."""
-            log_snr = jnp.full(len(y), -2 * along)
-            alpha = self.process.scales(log_snr[0])[0]
-            moves = lambda y: jnp.exp(along) * denoise(alpha * y, log_snr)[1]  # noqa: E731
-            return _with_trace(moves, y, signs)
-
-        first, last = (-self.process.log_snr(jnp.float32(t)) / 2 for t in (0.0, 1.0))
-        width = (last - first) / self.ode_steps
-
-        def step(carry, number):
-            y, total = carry
-            along = first + number * width
-            one, a = slope(along, y)
-            two, b = slope(along + width / 2, y + width / 2 * one)
-            three, c = slope(along + width / 2, y + width / 2 * two)
-            four, d = slope(along + width, y + width * three)
-            y += width / 6 * (one + 2 * two + 2 * three + four)
-            return (y, total + width / 6 * (a + 2 * b + 2 * c + d)), None
-
-        begin = (x, jnp.zeros(len(x)))
-        (y, total), _ = jax.lax.scan(step, begin, jnp.arange(self.ode_steps))
-        variance = 1 + jnp.exp(2 * last)
-        squares = jnp.square(y).reshape(len(y), -1).sum(1) / variance
-        size = self.spec.num_dims
-        value = total - 0.5 * (squares + size * jnp.log(2 * jnp.pi * variance))
+        ends = tuple(self.process.log_snr(jnp.float32(t)) for t in (0.0, 1.0))
+        value = log_density(denoise, self.process, x, signs, ends, self.ode_steps)
         # And of the standardisation, behind that to [-1, 1].
         each = (math.log(2.0) if self.spec.is_dequantized else 0.0) - jnp.log(extra["std"])
-        return LogProb(value + size * each, kind="estimate")
+        return LogProb(value + self.spec.num_dims * each, kind="estimate")
 
     def _standardize(self, extra: Extra, x: jax.Array) -> jax.Array:
         return (self.spec.center(x) - extra["mean"]) / extra["std"]
@@ -189,11 +160,7 @@ class Diffusion:
             return None
         if "given" in extra:
             return conditions.standardized(batch, self.given, extra["given"])
-        context = jax.nn.one_hot(batch["label"], self.spec.num_classes)
-        if keys is not None and self.label_dropout:
-            kept = keys_lib.uniform(keys_lib.named(keys, "label")) >= self.label_dropout
-            context = context * kept[:, None]
-        return context
+        return conditions.labels(batch, self.spec.num_classes, keys, self.label_dropout)
 
     def _ask(self, params, z, log_snr, context) -> jax.Array:
         alpha, sigma = self.process.scales(log_snr.reshape(-1, *[1] * (z.ndim - 1)))
@@ -201,44 +168,15 @@ class Diffusion:
         return self.network.apply({"params": params["denoiser"]}, z, log_snr, context)
 
     def _denoiser(self, params, extra, condition, guidance):
-        """(z, l) -> what z is made of, as samplers ask for it.
-
-        Where there are more z than conditions, each condition is that of as many in a row.
-        With guidance g the noise is g times that given the condition and 1 - g times that given
-        nothing (Ho and Salimans 2022, arXiv 2207.12598).
-        """
-        context, guided = self._context(extra, condition), guidance != 1
-        if guided and ("label" not in self.given or not self.label_dropout):
-            raise UserError(
-                "guidance needs a class-conditional model that was trained with "
-                "--config.model.label_dropout=0.1 or so"
-            )
-        ask = functools.partial(self._ask, params)
+        """(z, l) -> what z is made of, as samplers ask for it."""
+        context = self._context(extra, condition)
+        conditions.check_guidance(guidance, self.given, self.label_dropout)
+        ask = conditions.guided(functools.partial(self._ask, params), context, guidance)
 
         def denoise(z, log_snr):
-            own = None if context is None else jnp.repeat(context, len(z) // len(context), 0)
-            said = ask(z, log_snr, own)
-            if guided:
-                without = ask(z, log_snr, jnp.zeros_like(own))
-                said = guidance * said + (1 - guidance) * without
-            return self.process.both(z, said, log_snr)
+            return self.process.both(z, ask(z, log_snr), log_snr)
 
         return denoise
 
     def _mean(self, values: jax.Array) -> jax.Array:
         return values.reshape(len(values), -1).mean(1)
-
-
-def _with_trace(moves, y, signs):
-    """moves(y) [B, ...] and the trace of its Jacobian [B]."""
-    size = math.prod(y.shape[1:])
-    if size > _EXACT_TRACE:
-        moved, turned = jax.jvp(moves, (y,), (signs,))
-        return moved, (signs * turned).reshape(len(y), -1).sum(1)
-    moved, turn = jax.linearize(moves, y)
-
-    def entry(number):
-        one = jax.nn.one_hot(number, size).reshape(1, *y.shape[1:])
-        return (turn(jnp.broadcast_to(one, y.shape)) * one).reshape(len(y), -1).sum(1)
-
-    return moved, sum(entry(number) for number in range(size))

@@ -1,10 +1,14 @@
-"""Networks that see what is behind noise: of images a U-Net, of vectors a perceptron."""
+"""Networks that see what is behind noise: a U-Net, a transformer, and a perceptron of vectors."""
+
+import math
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from gen_jax.nn.attention import SelfAttention
 from gen_jax.nn.conv import Conv
+from gen_jax.nn.patches import from_patches, to_patches
 
 
 def _frequencies(log_snr: jax.Array, size: int) -> jax.Array:
@@ -38,16 +42,18 @@ class Perceptron(nn.Module):
     """Residual layers over a whole example, each of which is told the noise level.
 
     Attributes:
+      outputs: channels, of the last axis.
       hidden: width of each layer; all are the same.
       dtype: of the arithmetic.
     """
 
+    outputs: int
     hidden: tuple[int, ...]
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, z: jax.Array, log_snr: jax.Array, context: jax.Array | None) -> jax.Array:
-        """[B, ...] -> [B, ...]."""
+        """[B, ..., C] -> [B, ..., outputs]."""
         flat = z.reshape(len(z), -1)
         given = nn.silu(Embedding(self.hidden[0], self.dtype)(log_snr, context))
         h = nn.Dense(self.hidden[0], dtype=self.dtype)(flat)
@@ -57,7 +63,82 @@ class Perceptron(nn.Module):
             h += nn.Dense(self.hidden[0], dtype=self.dtype)(inner)
         zeros = nn.initializers.zeros
         h = nn.LayerNorm(dtype=self.dtype)(h)
-        return nn.Dense(flat.shape[1], dtype="float32", kernel_init=zeros)(h).reshape(z.shape)
+        shape = (*z.shape[:-1], self.outputs)
+        size = math.prod(shape[1:])
+        return nn.Dense(size, dtype="float32", kernel_init=zeros)(h).reshape(shape)
+
+
+class AdaptiveBlock(nn.Module):
+    """A transformer's block whose norms and outputs depend on the noise level.
+
+    Peebles and Xie 2023 (DiT, arXiv 2212.09748), section 3.2, adaLN-Zero.
+
+    Attributes:
+      features: of each place.
+      heads: of the attention.
+      dtype: of the arithmetic.
+    """
+
+    features: int
+    heads: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, h: jax.Array, given: jax.Array) -> jax.Array:
+        """h [B, T, F], given [B, G] -> [B, T, F]."""
+        zeros = nn.initializers.zeros
+        adapt = nn.Dense(6 * self.features, dtype=self.dtype, kernel_init=zeros, name="adapt")
+        parts = jnp.split(adapt(nn.silu(given))[:, None], 6, -1)
+
+        def norm(h, shift, scale):
+            plain = nn.LayerNorm(use_bias=False, use_scale=False, dtype=self.dtype)
+            return plain(h) * (1 + scale) + shift
+
+        attention = SelfAttention(self.features, self.heads, None, self.dtype)
+        h += parts[2] * attention(norm(h, *parts[:2]))
+        inner = nn.gelu(nn.Dense(4 * self.features, dtype=self.dtype)(norm(h, *parts[3:5])))
+        return h + parts[5] * nn.Dense(self.features, dtype=self.dtype)(inner)
+
+
+class Transformer(nn.Module):
+    """Every place looks at all: patches of an image, or elements of a sequence (DiT).
+
+    Attributes:
+      features: of each place.
+      outputs: channels.
+      layers: blocks.
+      heads: of the attention.
+      patch: side of an image's patches.
+      dtype: of the arithmetic.
+    """
+
+    features: int
+    outputs: int
+    layers: int
+    heads: int
+    patch: int
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, z: jax.Array, log_snr: jax.Array, context: jax.Array | None) -> jax.Array:
+        """[B, H, W, C] -> [B, H, W, outputs], or [B, T, C] -> [B, T, outputs]."""
+        is_image = z.ndim == 4
+        given = Embedding(self.features, self.dtype)(log_snr, context)
+        read = to_patches(z, self.patch) if is_image else z
+        h = nn.Dense(self.features, dtype=self.dtype)(read)
+        if is_image:
+            # Attention knows how far apart places of a sequence are; of an image they are told.
+            small = nn.initializers.normal(0.02)
+            h += self.param("places", small, h.shape[1:]).astype(h.dtype)
+        places = h.shape[1:-1]
+        h = h.reshape(len(h), -1, self.features)
+        for _ in range(self.layers):
+            h = AdaptiveBlock(self.features, self.heads, self.dtype)(h, given)
+        h = nn.LayerNorm(dtype=self.dtype)(h)
+        size = self.outputs * (self.patch**2 if is_image else 1)
+        h = nn.Dense(size, dtype="float32", kernel_init=nn.initializers.zeros)(h)
+        h = h.reshape(len(h), *places, size)
+        return from_patches(h, self.patch) if is_image else h
 
 
 class ResidualBlock(nn.Module):
@@ -118,23 +199,27 @@ class UNet(nn.Module):
 
     Attributes:
       features: at the full size, a multiple of 8.
+      outputs: channels.
       multipliers: of them at each size; every size is half of the one before, rounded up.
       blocks: residual ones at each size, down and up.
       heads: of the attention at the coarsest size.
+      patch: side of squares of pixels that are one place of the full size.
       dtype: of the arithmetic.
     """
 
     features: int
+    outputs: int
     multipliers: tuple[int, ...]
     blocks: int
     heads: int
+    patch: int = 1
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, z: jax.Array, log_snr: jax.Array, context: jax.Array | None) -> jax.Array:
-        """[B, H, W, C] -> [B, H, W, C]."""
+        """[B, H, W, C] -> [B, H, W, outputs]."""
         given = Embedding(4 * self.features, self.dtype)(log_snr, context)
-        h = Conv(self.features, (3, 3), dtype=self.dtype)(z)
+        h = Conv(self.features, (3, 3), dtype=self.dtype)(to_patches(z, self.patch))
         seen = [h]
         for level, times in enumerate(self.multipliers):
             if level:
@@ -155,4 +240,5 @@ class UNet(nn.Module):
                 h = Conv(h.shape[-1], (3, 3), dtype=self.dtype)(h)
         h = nn.silu(nn.GroupNorm(num_groups=None, group_size=8, dtype=self.dtype)(h))
         zeros = nn.initializers.zeros
-        return Conv(z.shape[-1], (3, 3), dtype="float32", kernel_init=zeros)(h)
+        size = self.outputs * self.patch**2
+        return from_patches(Conv(size, (3, 3), dtype="float32", kernel_init=zeros)(h), self.patch)

@@ -18,6 +18,7 @@ from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Context, Subject, denoising
 from gen_jax.families.base import Density, Sampler
+from gen_jax.families.diffusion import density
 from gen_jax.families.diffusion.family import Diffusion
 from gen_jax.families.diffusion.process import PREDICTIONS, SCALINGS, SCHEDULES, Process
 
@@ -180,17 +181,15 @@ def test_the_density_of_gaussian_data_is_exact(schedule, scaling):
 
 
 def test_the_estimated_trace_is_right_in_the_mean():
-    from gen_jax.families.diffusion import family as module
-
     matrix = jnp.float32(RNG.normal(size=(20, 20)))
     y = jnp.float32(RNG.normal(size=(5_000, 20)))
     signs = jnp.float32(RNG.choice([-1, 1], size=y.shape))
-    moved, trace = module._with_trace(lambda y: y @ matrix.T, y, signs)
+    moved, trace = density.with_trace(lambda y: y @ matrix.T, y, signs)
     np.testing.assert_allclose(moved, y @ matrix.T, rtol=1e-4, atol=1e-4)
     error = np.std(trace) / 5_000**0.5
     assert abs(trace.mean() - jnp.trace(matrix)) < 5 * error
     small = matrix[:3, :3]
-    _, exactly = module._with_trace(lambda y: jnp.tanh(y @ small.T), y[:9, :3], signs[:9, :3])
+    _, exactly = density.with_trace(lambda y: jnp.tanh(y @ small.T), y[:9, :3], signs[:9, :3])
     each = [jnp.trace(jax.jacfwd(lambda v: jnp.tanh(v @ small.T))(row)) for row in y[:9, :3]]
     np.testing.assert_allclose(exactly, each, rtol=1e-4, atol=1e-5)
 
@@ -206,7 +205,7 @@ def build(spec, **changes):
     model = families.default_model("diffusion")
     model.update(features=8, multipliers=(1, 2), heads=2, hidden=(16, 16), conditional=True)
     model.update(network="unet" if spec.is_image else "mlp", ode_steps=8)
-    model.update(**changes)
+    model.update(changes)
     family = families.build("diffusion", model, spec)
     x = RNG.uniform(size=(6, *spec.shape)) if spec.levels else RNG.normal(size=(6, *spec.shape))
     batch = {"x": jnp.float32(x), "label": jnp.arange(6) % 3}
@@ -215,9 +214,24 @@ def build(spec, **changes):
     return family, jax.tree.map(move, params), extra, batch
 
 
-@pytest.mark.parametrize("spec", IMAGES.values(), ids=IMAGES)
-def test_a_u_net_trains_and_samples_images_of_any_size(spec):
-    family, params, extra, batch = build(spec)
+NETWORKS = {
+    "u-net": {},
+    "u-net of patches": {"patch": 2},
+    "transformer": {"network": "transformer", "layers": 2},
+    "transformer of patches": {"network": "transformer", "layers": 1, "patch": 4},
+}
+
+
+@pytest.mark.parametrize(
+    ("spec", "changes"),
+    [(IMAGES["even"], changes) for changes in NETWORKS.values()]
+    + [
+        (IMAGES["odd, not square, of three channels"], NETWORKS[n])
+        for n in ("u-net", "transformer")
+    ],
+)
+def test_networks_train_and_sample_images_of_any_size(spec, changes):
+    family, params, extra, batch = build(spec, **changes)
     assert families.has(family, Density, Sampler)
     keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(6))
     loss = lambda p: family.losses(("denoiser",), p, extra, batch, keys, 0)[0]["denoiser"]  # noqa: E731
@@ -339,6 +353,16 @@ def test_what_does_not_fit_is_refused():
         build(PLANE, network="unet")
     with pytest.raises(UserError, match="multiple of 8"):
         build(IMAGES["even"], features=12)
+    with pytest.raises(UserError, match=r"model\.patch=3 must divide the image's sides, 8 and 8"):
+        build(IMAGES["even"], patch=3)
+    with pytest.raises(UserError, match="it has places"):
+        build(PLANE, network="transformer")
+    with pytest.raises(UserError, match="multiple of 2"):
+        build(IMAGES["even"], network="transformer", heads=3)
+    with pytest.raises(UserError, match="elements are hidden"):
+        build(IMAGES["even"], process="absorbing")
+    with pytest.raises(UserError, match="preprocess=bytes"):
+        build(IMAGES["even"], process="variational")
 
 
 def test_the_error_of_the_best_denoiser_is_the_posteriors_variance():
