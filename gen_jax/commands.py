@@ -205,6 +205,8 @@ def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
     np.savez(arrays, x=x)
     files.write_whole(folder / f"{name}.npz", arrays.getbuffer())
     print(f"wrote {folder / name}.npz ({', '.join(map(str, x.shape))}) in model units")
+    if (calls := trained.sampling_calls(**options)) is not None:
+        print(f"each sample took {calls:,} calls of the network")
     if trained.spec.medium:
         found = media.files_of(trained.spec, x[:MAX_SHOWN], name)
         for own_name, data in found.items():

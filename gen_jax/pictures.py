@@ -55,3 +55,12 @@ def save_png(path: Path, picture: np.ndarray) -> Path:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG")
     return files.write_whole(path, buffer.getvalue())
+
+
+def animated_png(frames: list[np.ndarray], milliseconds: int = 80, last: int = 2_000) -> bytes:
+    """Pictures uint8 [H, W, 3] of one size, one after another and again, the last for longer."""
+    images, buffer = [Image.fromarray(frame) for frame in frames], io.BytesIO()
+    durations = [milliseconds] * (len(images) - 1) + [last]
+    more = {"save_all": True, "append_images": images[1:], "duration": durations, "loop": 0}
+    images[0].save(buffer, format="PNG", **more)
+    return buffer.getvalue()

@@ -18,7 +18,7 @@ from gen_jax.data.examples import batch as make_batch
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Subject, likelihood
-from gen_jax.families.base import Autoencoder, Restorer, Sampler
+from gen_jax.families.base import Autoencoder, CallsCounted, Restorer, Sampler
 from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.measurements import Measurement
 from gen_jax.report import card
@@ -163,6 +163,17 @@ class Run:
         if isinstance(prompt, str):
             prompt = media.prompt(self.spec, prompt, lambda: self.experiment.dataset.splits)
         return self.subject.sample(num, condition, seed, self._options(options), prompt)
+
+    def sampling_calls(self, **options: Any) -> int | None:
+        """Calls of the network for each sample; None where a model has no steps to choose.
+
+        Args:
+          **options: keys of the config's `sample` section.
+        """
+        family = self.subject.family
+        if not families.has(family, CallsCounted):
+            return None
+        return family.sampling_calls({**self.subject.options, **self._options(options)})
 
     def restore(
         self,

@@ -17,7 +17,7 @@ from gen_jax.data.spec import Batch
 from gen_jax.errors import as_line
 from gen_jax.evaluation import likelihood
 from gen_jax.evaluation.context import Context, once
-from gen_jax.families.base import Autoencoder, Density, ImportanceWeighted, Sampler
+from gen_jax.families.base import Autoencoder, Density, Film, ImportanceWeighted, Sampler
 from gen_jax.report import charts
 from gen_jax.workdir.claim import samples_folder
 
@@ -25,6 +25,7 @@ INDEX = "pictures.json"  # in the folder of the pictures: what there is, in orde
 
 _SAMPLES = 64
 _POINTS = 2_500
+_FILMED, _FRAMES = 8, 12  # samples of a film strip, and moments that are shown
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +36,14 @@ class Picture:
       name: of its file.
       caption: of a context, what a reader sees in it.
       needs: abilities of the models that it is of.
-      draw: of a context, a picture uint8 [H, W, 3]; None where the data have none.
+      draw: of a context, a picture uint8 [H, W, 3], or the file of an animated one; None where the
+        data have none.
     """
 
     name: str
     caption: Callable[[Context], str]
     needs: tuple[type, ...]
-    draw: Callable[[Context], np.ndarray | None]
+    draw: Callable[[Context], np.ndarray | bytes | None]
 
 
 def samples(context: Context) -> np.ndarray | None:
@@ -80,6 +82,31 @@ def _sequences(context: Context) -> np.ndarray:
 def _batch(context: Context) -> Batch:
     """Examples of the split, the same ones every time."""
     return context.dataset.batch(context.split, chosen_rows(context.examples, 32))
+
+
+@once
+def _frames(context: Context) -> np.ndarray:
+    """Of some samples, what there is of them at each step, uint8 [F, N, H, W, C]."""
+    film = context.subject.film(_FILMED)
+    return np.stack([context.subject.spec.to_uint8(frame) for frame in film])
+
+
+def denoising(context: Context) -> np.ndarray | None:
+    """Each row a sample, from noise on the left to what becomes of it."""
+    if not context.subject.spec.is_image:
+        return None
+    frames = _frames(context)
+    shown = np.unique(np.linspace(0, len(frames) - 1, _FRAMES).round().astype(int))
+    rows = frames[shown].swapaxes(0, 1)
+    return pictures.tile(rows.reshape(-1, *frames.shape[2:]), columns=len(shown))
+
+
+def animation(context: Context) -> bytes | None:
+    """The steps of `denoising` one after another, as an animated PNG; its end stays a while."""
+    if not context.subject.spec.is_image:
+        return None
+    frames = [pictures.tile(frame, columns=len(frame)) for frame in _frames(context)]
+    return pictures.animated_png(frames)
 
 
 def reconstructions(context: Context) -> np.ndarray | None:
@@ -190,6 +217,18 @@ PICTURES = (
         plane_density,
     ),
     Picture(
+        "denoising",
+        lambda context: "Samples as they come about, a row each, from noise to the last step.",
+        (Film,),
+        denoising,
+    ),
+    Picture(
+        "denoising_film",
+        lambda context: "The same samples, animated.",
+        (Film,),
+        animation,
+    ),
+    Picture(
         "reconstructions",
         lambda context: (
             f"Examples of the {context.split} split, with the means of p(x|z) below, z the mean "
@@ -247,7 +286,9 @@ def write(context: Context, workdir: Path, tell: Callable[[str], None] = print) 
             tell(f"warning: no picture of {kind.name}: {as_line(error)}")
             continue
         if picture is not None:
-            written.append(pictures.save_png(folder / f"{kind.name}.png", picture))
+            path, drawn = folder / f"{kind.name}.png", isinstance(picture, np.ndarray)
+            save = pictures.save_png if drawn else files.write_whole
+            written.append(save(path, picture))
             if kind.name not in [row["name"] for row in index]:
                 index.append({"name": kind.name, "caption": kind.caption(context)})
     files.write_whole(folder / INDEX, json.dumps(index, indent=2))

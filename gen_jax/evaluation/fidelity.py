@@ -7,6 +7,7 @@ of pictures. They become pictures as samples do, so a model of zeros and ones is
 grey that it cannot show.
 """
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,23 @@ NEAREST_K = {
     "nearest_k": Setting(
         5, "neighbours of precision, recall, density and coverage", minimum=1, affects="figures"
     )
+}
+CALLS = {
+    "calls": Setting(
+        (5, 10, 20, 50, 100, 250),
+        "of the network, at most, for each sample of `fid_at_calls`",
+        minimum=1,
+        element=10,
+        smoke=(3,),
+        affects="figures",
+    ),
+    "samplers": Setting(
+        ("ddim", "heun", "dpm"),
+        "whose samples `fid_at_calls` scores; (): the one of sample.sampler",
+        element="ddim",
+        smoke=("ddim",),
+        affects="figures",
+    ),
 }
 
 
@@ -192,6 +210,34 @@ def fid(context: Context) -> dict[str, Metric]:
         return {"fid": frechet_distance(sets.real.features, other.features)}
 
     return _with_floor(value, sets, context.split, "distance")
+
+
+@metric(
+    "fid_at_calls",
+    needs=(base.Sampler, base.CallsCounted),
+    also=features_lib.check_judge,
+    settings=features_lib.SETTINGS | CALLS,
+)
+def fid_at_calls(context: Context) -> dict[str, Metric]:
+    """`fid@sampler=NAME,calls=N`: the FID by each sampler with at most N calls of the network.
+
+    The calls that it took are in the figure's spec. `python -m gen_jax.report.sampler_calls` draws
+    them.
+    """
+    figures, subject = {}, context.subject
+    for sampler in context.settings.samplers or ("",):
+        options = {**subject.options, **({"sampler": sampler} if sampler else {})}
+        for calls in context.settings.calls:
+            own = subject.family.within_calls(options, calls)
+            if (taken := subject.family.sampling_calls(own)) > calls:
+                continue
+            asked = dataclasses.replace(subject, options=own)
+            sets = features_lib.compare(dataclasses.replace(context, subject=asked, _known={}))
+            value = frechet_distance(sets.real.features, sets.fake.features)
+            what = {**_reals(sets, context.split), **_fakes(sets), "calls": taken}
+            figure = _estimate(value, "distance", len(sets.fake.features), sets.net, what)
+            figures[f"fid@sampler={sampler or 'own'},calls={calls}"] = figure
+    return figures
 
 
 @metric(

@@ -15,7 +15,14 @@ from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families import conditions
-from gen_jax.families.base import Autoencoder, Continuer, Family, Restorer, Sampler
+from gen_jax.families.base import (
+    Autoencoder,
+    Continuer,
+    Family,
+    Film,
+    Restorer,
+    Sampler,
+)
 from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.measurements import Measurement
 
@@ -119,6 +126,18 @@ class Subject:
         x = np.concatenate(parts)
         return x if prompt is None else x[:, :whole]
 
+    def film(self, num: int, seed: int = 0) -> np.ndarray:
+        """What there is of the first `num` samples at each step, [F, num, *shape] in model units.
+
+        Of a class-conditional model its classes take turns.
+        """
+        family = families.require(self.family, "a film", Film)
+        index = np.arange(num, dtype=np.int32)
+        condition = {"label": index % max(self.num_classes, 1)}
+        options = FrozenDict({k: v for k, v in self.options.items() if k != "batch_size"})
+        key = keys_lib.stream(seed, "sample")
+        return np.asarray(_film(family, options, self.params, self.extra, key, index, condition))
+
     def restore(
         self,
         y: np.ndarray,
@@ -162,6 +181,11 @@ class Subject:
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _sample(family, options, params, extra, key, index, condition):
     return family.sample(params, extra, keys_lib.per_example(key, index), condition, options)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _film(family, options, params, extra, key, index, condition):
+    return family.film(params, extra, keys_lib.per_example(key, index), condition, options)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

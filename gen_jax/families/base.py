@@ -291,6 +291,25 @@ class Restorer(Protocol):
         """
 
 
+class Film(Protocol):
+    """A model whose samples come about step by step."""
+
+    def film(
+        self, params: Params, extra: Extra, keys: jax.Array, condition: Batch, options: Options
+    ) -> jax.Array:
+        """What there is of each sample before each step and at the end, [F, B, *spec.shape]."""
+
+
+class CallsCounted(Protocol):
+    """A model that draws a sample by a number of network calls that can be chosen."""
+
+    def sampling_calls(self, options: Options) -> int:
+        """Calls of the network for each sample."""
+
+    def within_calls(self, options: Options, calls: int) -> Options:
+        """The options with as many steps as take no more calls, of one step at least."""
+
+
 class Discriminative(Protocol):
     """A model of the label."""
 

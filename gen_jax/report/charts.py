@@ -65,6 +65,39 @@ def rate_distortion(runs: dict[str, dict[str, np.ndarray]], title: str) -> np.nd
     return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
 
 
+def against_calls(
+    lines: dict[str, np.ndarray], title: str, floor: float | None = None
+) -> np.ndarray:
+    """FID against calls of the network, both in logarithms: by name, rows (calls, FID) [P, 2].
+
+    The floor is a line across.
+    """
+    figure, axes = _figure(6.4, 4.2)
+    import matplotlib
+
+    colors = matplotlib.colormaps["viridis"](np.linspace(0.1, 0.85, len(lines)))
+    for (name, points), color in zip(lines.items(), colors, strict=True):
+        axes.plot(*points.T, "-o", ms=4, lw=1.4, color=color, label=name)
+    if floor is not None:
+        axes.axhline(floor, color="#8c959f", lw=1, ls="--", label="floor: real examples")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    calls = sorted({int(x) for points in lines.values() for x in points[:, 0]})
+    shown = [c for i, c in enumerate(calls) if not i or c > 1.35 * calls[i - 1]]
+    axes.set_xticks(shown, map(str, shown))
+    axes.minorticks_off()
+    low, high = axes.get_ylim()
+    levels = [m * 10.0**e for e in range(-2, 6) for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+    axes.set_yticks(levels, [f"{level:g}" for level in levels])
+    axes.set_xlabel("calls of the network for each sample", fontsize=9)
+    axes.set_ylabel("FID", fontsize=9)
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+    axes.legend(frameon=False, fontsize=8)
+    return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
+
+
 def density(
     log_density: np.ndarray, extent: tuple[float, float, float, float], lines: list[np.ndarray]
 ) -> np.ndarray:

@@ -78,7 +78,9 @@ SETTINGS = {
 }
 
 SAMPLE_OPTIONS = {
-    "sampler": Setting("dpm", "ddim, heun or dpm", choices=tuple(SAMPLERS), affects="figures"),
+    "sampler": Setting(
+        "dpm", "ddim, corrected, heun or dpm", choices=tuple(SAMPLERS), affects="figures"
+    ),
     "steps": Setting(50, "of the sampler", minimum=1, maximum=100_000, smoke=3, affects="figures"),
     "eta": Setting(0.0, "noise of ddim; 1: the ancestral sampler", maximum=1.0, affects="figures"),
     "churn": Setting(0.0, "noise of heun, S_churn of EDM", affects="figures"),

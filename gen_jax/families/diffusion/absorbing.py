@@ -94,6 +94,14 @@ class AbsorbingDiffusion:
         nothing = jnp.zeros((len(keys), *self.spec.shape), jnp.int32)
         return self._reveal(params, nothing, nothing > 0, keys, condition, options)
 
+    def sampling_calls(self, options: Options) -> int:
+        """See `base.CallsCounted`."""
+        return options["steps"] * (2 if options["guidance"] != 1 else 1)
+
+    def within_calls(self, options: Options, calls: int) -> Options:
+        """See `base.CallsCounted`."""
+        return {**options, "steps": max(calls // self.sampling_calls({**options, "steps": 1}), 1)}
+
     def complete(
         self,
         params: Params,

@@ -15,7 +15,7 @@ from gen_jax.families.base import Extra, LogProb, Options, Params
 from gen_jax.families.diffusion.density import log_density
 from gen_jax.families.diffusion.process import Process
 from gen_jax.families.diffusion.restoration import METHODS, Seen
-from gen_jax.families.diffusion.samplers import SAMPLERS
+from gen_jax.families.diffusion.samplers import SAMPLERS, sampling_calls, within_calls
 from gen_jax.measurements import Measurement
 
 WEIGHTINGS = ("simple", "elbo", "min_snr")
@@ -84,18 +84,39 @@ class Diffusion:
     ) -> jax.Array:
         """One x for each key, by `options["sampler"]` in `options["steps"]` steps."""
         denoise = self._denoiser(params, extra, condition, options["guidance"])
-        return self._draw(
-            extra, keys, options["steps"], SAMPLERS[options["sampler"]], denoise, options
-        )
+        sampler = SAMPLERS[options["sampler"]]
+        return self._units(extra, self._draw(keys, options["steps"], sampler, denoise, options)[0])
 
-    def _draw(self, extra, keys, steps, sampler, denoise, *more) -> jax.Array:
-        """x in model units, of a sampler from noise on."""
+    def film(
+        self, params: Params, extra: Extra, keys: jax.Array, condition: Batch, options: Options
+    ) -> jax.Array:
+        """See `base.Film`: z at each step, as wide as the data, and what became of it."""
+        denoise = self._denoiser(params, extra, condition, options["guidance"])
+        sampler = SAMPLERS[options["sampler"]]
+        x, path = self._draw(keys, options["steps"], sampler, denoise, options)
+        alpha, sigma = self.process.scales(self.process.ladder(options["steps"]))
+        width = jnp.sqrt(alpha**2 + sigma**2).reshape(-1, *[1] * x.ndim)
+        return self._units(extra, jnp.concatenate([path / width, x[None]]))
+
+    def sampling_calls(self, options: Options) -> int:
+        """See `base.CallsCounted`."""
+        return sampling_calls(options)
+
+    def within_calls(self, options: Options, calls: int) -> Options:
+        """See `base.CallsCounted`."""
+        return within_calls(options, calls)
+
+    def _draw(self, keys, steps, sampler, denoise, *more):
+        """What a sampler makes of noise."""
         ladder = self.process.ladder(steps)
         alpha, sigma = self.process.scales(ladder[0])
         # What is left of the data is as wide as they are.
         start = keys_lib.normal(keys_lib.named(keys, "start"), self.spec.shape)
         z = jnp.sqrt(alpha**2 + sigma**2) * start
-        x = sampler(denoise, self.process, ladder, z, keys_lib.named(keys, "steps"), *more)
+        return sampler(denoise, self.process, ladder, z, keys_lib.named(keys, "steps"), *more)
+
+    def _units(self, extra: Extra, x: jax.Array) -> jax.Array:
+        """Standardised x [..., *shape] in model units."""
         x = self.spec.uncenter(x * extra["std"] + extra["mean"])
         return jnp.clip(x, 0, 1 - 1e-6) if self.spec.is_dequantized else x
 
@@ -115,14 +136,10 @@ class Diffusion:
         mean = jnp.broadcast_to(extra["mean"], self.spec.shape)[None]
         seen = (y - measurement.apply(mean)) / extra["std"]
         measurement = measurement.replace(noise=measurement.noise / extra["std"])
-        return self._draw(
-            extra,
-            keys,
-            options["steps"],
-            METHODS[options["restoration"]],
-            denoise,
-            options,
-            Seen(measurement, measurement.summary(seen)),
+        told = Seen(measurement, measurement.summary(seen))
+        method = METHODS[options["restoration"]]
+        return self._units(
+            extra, self._draw(keys, options["steps"], method, denoise, options, told)
         )
 
     def denoise(

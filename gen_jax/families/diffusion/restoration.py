@@ -206,7 +206,7 @@ def pigdm(
         return gap / (levels**2 + variance)
 
     options = {**options, "eta": options["restoration_eta"]}
-    return ddim(_told(denoise, process, seen, solve), process, ladder, z, keys, options)
+    return ddim(_told(denoise, process, seen, solve), process, ladder, z, keys, options)[0]
 
 
 def mmps(
@@ -233,7 +233,7 @@ def mmps(
         return _conjugate_gradients(times, gap)
 
     options = {**options, "eta": options["restoration_eta"]}
-    return ddim(_told(denoise, process, seen, solve), process, ladder, z, keys, options)
+    return ddim(_told(denoise, process, seen, solve), process, ladder, z, keys, options)[0]
 
 
 def _conjugate_gradients(times: Callable, right: jax.Array) -> jax.Array:

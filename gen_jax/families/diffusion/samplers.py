@@ -1,6 +1,7 @@
 """Samplers: from noise to data, each written once against the process.
 
-Each is `(denoise, process, ladder, z, keys, options) -> x`:
+Each is `(denoise, process, ladder, z, keys, options) -> (x, path)`, where path [N, B, ...] is z at
+each step:
 
     denoise: `(z [B, ...], l [B]) -> (x, noise)`, what z is made of as the network sees it.
     process: how much of each is in z.
@@ -20,6 +21,9 @@ from gen_jax.families.base import Options
 from gen_jax.families.diffusion.process import Process
 
 Denoise = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+Sampled = tuple[jax.Array, jax.Array]
+
+_CORRECTION = 0.16  # r of Song et al. 2021 (arXiv 2011.13456), table 5
 
 
 def steps_of(process: Process, ladder: jax.Array) -> tuple[jax.Array, ...]:
@@ -63,16 +67,51 @@ def ddim(
     z: jax.Array,
     keys: jax.Array,
     options: Options,
-) -> jax.Array:
+) -> Sampled:
     """Song et al. 2021 (DDIM, arXiv 2010.02502): see `transition`."""
     eta = options["eta"]
 
     def step(z, inputs):
         number, log_snr = inputs[:2]
         mean, new = transition(inputs, *denoise(z, all_of(log_snr, z)), eta)
-        return (mean + new * noise_of(keys, number, z.shape[1:]) if eta else mean), None
+        return (mean + new * noise_of(keys, number, z.shape[1:]) if eta else mean), z
 
-    return jax.lax.scan(step, z, steps_of(process, ladder))[0]
+    return jax.lax.scan(step, z, steps_of(process, ladder))
+
+
+def corrected(
+    denoise: Denoise,
+    process: Process,
+    ladder: jax.Array,
+    z: jax.Array,
+    keys: jax.Array,
+    options: Options,
+) -> Sampled:
+    """Song et al. 2021 (arXiv 2011.13456), algorithm 1: an ancestral step, then one of Langevin's.
+
+    Which is at the level that the first has led to, so that there is none behind the last.
+    """
+
+    def langevin(z, number, log_snr, sigma):
+        score = -denoise(z, all_of(log_snr, z))[1] / sigma
+        fresh = noise_of(keys_lib.named(keys, "correction"), number, z.shape[1:])
+        norms = (jnp.sqrt(jnp.square(v).reshape(len(z), -1).sum(1)).mean() for v in (fresh, score))
+        # Algorithm 4 has a factor alpha_t of a discrete process, which is near 1.
+        size = 2 * jnp.square(_CORRECTION * next(norms) / next(norms))
+        return z + size * score + jnp.sqrt(2 * size) * fresh
+
+    def step(z, inputs):
+        number, log_snr, _, _, _, next_sigma = inputs[:6]
+        begin = z
+        mean, new = transition(inputs[:6], *denoise(z, all_of(log_snr, z)), 1.0)
+        z = mean + new * noise_of(keys, number, z.shape[1:])
+        return langevin(z, number, inputs[6], next_sigma), begin
+
+    inputs = steps_of(process, ladder)
+    most = tuple(part[:-1] for part in inputs)
+    z, path = jax.lax.scan(step, z, (*most, ladder[1:]))
+    x = denoise(z, all_of(ladder[-1], z))[0]
+    return x, jnp.concatenate([path, z[None]])
 
 
 def heun(
@@ -82,7 +121,7 @@ def heun(
     z: jax.Array,
     keys: jax.Array,
     options: Options,
-) -> jax.Array:
+) -> Sampled:
     """Karras et al. 2022 (EDM, arXiv 2206.00364), algorithm 2; `churn` is its S_churn.
 
     It asks the network twice a step, but for the last.
@@ -91,9 +130,11 @@ def heun(
     """
     gamma = min(options["churn"] / len(ladder), 2**0.5 - 1)
 
+    def alpha_of(level):
+        return process.scales(-2 * jnp.log(level))[0]
+
     def slope(y, level):
-        log_snr = -2 * jnp.log(level)
-        return denoise(process.scales(log_snr)[0] * y, all_of(log_snr, y))[1]
+        return denoise(alpha_of(level) * y, all_of(-2 * jnp.log(level), y))[1]
 
     def begin(y, number, level):
         more = level * (1 + gamma)
@@ -103,15 +144,17 @@ def heun(
 
     def step(y, inputs):
         number, level, then = inputs
+        start = y
         y, level, first = begin(y, number, level)
         second = slope(y + (then - level) * first, then)
-        return y + (then - level) * (first + second) / 2, None
+        return y + (then - level) * (first + second) / 2, alpha_of(inputs[1]) * start
 
     levels = jnp.exp(-ladder / 2)
     y = z / process.scales(ladder[0])[0]
-    y, _ = jax.lax.scan(step, y, (jnp.arange(len(ladder) - 1), levels[:-1], levels[1:]))
+    y, path = jax.lax.scan(step, y, (jnp.arange(len(ladder) - 1), levels[:-1], levels[1:]))
+    before = alpha_of(levels[-1]) * y
     y, level, last = begin(y, len(ladder) - 1, levels[-1])
-    return y - level * last
+    return y - level * last, jnp.concatenate([path, before[None]])
 
 
 def dpm(
@@ -121,7 +164,7 @@ def dpm(
     z: jax.Array,
     keys: jax.Array,
     options: Options,
-) -> jax.Array:
+) -> Sampled:
     """Lu et al. 2022 (DPM-Solver++(2M), arXiv 2211.01095), algorithm 2; the last is of order 1."""
     number, log_snr, _, sigma, next_alpha, next_sigma = steps_of(process, ladder)
     width = jnp.append(jnp.diff(ladder) / 2, jnp.inf)
@@ -129,16 +172,33 @@ def dpm(
 
     def step(carry, inputs):
         z, last = carry
+        start = z
         number, log_snr, sigma, next_alpha, next_sigma, width, before = inputs
         x, _ = denoise(z, all_of(log_snr, z))
         second_order = (number > 0) & (next_sigma > 0)
         share = jnp.where(second_order, width / (2 * before), 0.0)
         ahead = x + share * (x - last)
         z = next_sigma / sigma * z - next_alpha * jnp.expm1(-width) * ahead
-        return (z, x), None
+        return (z, x), start
 
     inputs = (number, log_snr, sigma, next_alpha, next_sigma, width, before)
-    return jax.lax.scan(step, (z, jnp.zeros_like(z)), inputs)[0][0]
+    (x, _), path = jax.lax.scan(step, (z, jnp.zeros_like(z)), inputs)
+    return x, path
 
 
-SAMPLERS = {"ddim": ddim, "heun": heun, "dpm": dpm}
+SAMPLERS = {"ddim": ddim, "corrected": corrected, "heun": heun, "dpm": dpm}
+
+
+def sampling_calls(options: Options) -> int:
+    """How often a sampler asks the network for each sample."""
+    twice = options["sampler"] in ("corrected", "heun")
+    steps = 2 * options["steps"] - 1 if twice else options["steps"]
+    return steps * (2 if options["guidance"] != 1 else 1)
+
+
+def within_calls(options: Options, calls: int) -> Options:
+    """The options with the most steps, of one at least, that take no more calls."""
+    if options["guidance"] != 1:
+        calls //= 2
+    twice = options["sampler"] in ("corrected", "heun")
+    return {**options, "steps": max((calls + 1) // 2 if twice else calls, 1)}

@@ -16,7 +16,7 @@ from gen_jax.families import conditions
 from gen_jax.families.base import Extra, LogProb, Options, Params
 from gen_jax.families.diffusion.density import log_density
 from gen_jax.families.diffusion.process import Process
-from gen_jax.families.diffusion.samplers import SAMPLERS
+from gen_jax.families.diffusion.samplers import SAMPLERS, sampling_calls, within_calls
 
 # l of the least and of the most noise, before training; the authors' code has 13.3 and -5.
 _FIRST, _LAST = 13.3, -5.0
@@ -118,8 +118,16 @@ class VariationalDiffusion:
         ladder = jnp.linspace(last, first, options["steps"])
         z = keys_lib.normal(keys_lib.named(keys, "start"), self.spec.shape)
         sampler = SAMPLERS[options["sampler"]]
-        x = sampler(denoise, self.process, ladder, z, keys_lib.named(keys, "steps"), options)
+        x, _ = sampler(denoise, self.process, ladder, z, keys_lib.named(keys, "steps"), options)
         return jnp.clip(jnp.round(self.spec.uncenter(x)), 0, self.spec.levels - 1)
+
+    def sampling_calls(self, options: Options) -> int:
+        """See `base.CallsCounted`."""
+        return sampling_calls(options)
+
+    def within_calls(self, options: Options, calls: int) -> Options:
+        """See `base.CallsCounted`."""
+        return within_calls(options, calls)
 
     def denoise(
         self, params: Params, extra: Extra, x: jax.Array, noise_level: jax.Array, condition: Batch

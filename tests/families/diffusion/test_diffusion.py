@@ -121,6 +121,8 @@ SAMPLED = [
     ("log_normal", "exploding", "data", {"sampler": "heun", "steps": 40, "churn": 10.0}),
     ("straight", "convex", "velocity", {"sampler": "dpm", "steps": 50}),
     ("straight", "convex", "velocity", {"sampler": "ddim", "eta": 1.0, "steps": 300}),
+    ("cosine", "preserving", "v", {"sampler": "corrected", "steps": 150}),
+    ("log_normal", "exploding", "v", {"sampler": "corrected", "steps": 100}),
 ]
 
 
@@ -380,3 +382,43 @@ def test_the_error_of_the_best_denoiser_is_the_posteriors_variance():
     ]
     assert found.value == pytest.approx(np.mean(expected), abs=5 * found.stderr)
     assert found.stderr < 0.01
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "corrected", "heun", "dpm"])
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_calls_of_the_network_are_counted(sampler, guidance):
+    family, params, extra, batch = build(PLANE)
+    asked = []
+    network = family.network
+
+    class Counting:
+        def apply(self, *inputs):
+            jax.debug.callback(lambda: asked.append(1))
+            return network.apply(*inputs)
+
+    counting = dataclasses.replace(family, network=Counting())
+    options = OPTIONS | {"sampler": sampler, "steps": 6, "guidance": guidance}
+    keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(6))
+    jax.block_until_ready(counting.sample(params, extra, keys, batch, options))
+    jax.effects_barrier()
+    assert len(asked) == family.sampling_calls(options)
+    for calls in (2, 5, 9, 40):
+        own = family.within_calls(options, calls)
+        taken = family.sampling_calls(own)
+        assert taken <= calls < family.sampling_calls(own | {"steps": own["steps"] + 1})
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "corrected", "heun", "dpm"])
+def test_a_film_begins_with_noise_and_ends_with_the_sample(sampler):
+    family = best("log_normal", "exploding", "v")
+    keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(2_000))
+    options = OPTIONS | {"sampler": sampler, "steps": 12}
+    frames = family.film({"denoiser": {}}, EXTRA, keys, {}, options)
+    assert frames.shape == (13, 2_000, 2)
+    x = family.sample({"denoiser": {}}, EXTRA, keys, {}, options)
+    np.testing.assert_allclose(frames[-1], x, rtol=1e-5, atol=1e-5)
+    # Noise of as much width as the data have.
+    np.testing.assert_allclose(frames[0].std(0), EXTRA["std"], rtol=0.06)
+    np.testing.assert_allclose(frames[0].mean(0), EXTRA["mean"], atol=0.2)
+    moves = np.abs(np.diff(frames, axis=0)).mean((1, 2))
+    assert (moves > 0).all()
