@@ -22,6 +22,7 @@ def get_config(config, conditional):
     config.data.name = "digits"
     config.data.num_validation = 200
     config.data.preprocess = "uniform_dequantization"
+    config.eval.num_samples = 600
     config.optim.lr = 1e-3
     config.optim.schedule = "cosine"
     config.optim.warmup_steps = 100

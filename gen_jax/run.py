@@ -18,7 +18,7 @@ from gen_jax.data.examples import batch as make_batch
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Subject, likelihood
-from gen_jax.families.base import Autoencoder, CallsCounted, Restorer, Sampler
+from gen_jax.families.base import Autoencoder, CallsCounted, Editor, Restorer, Sampler
 from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.measurements import Measurement
 from gen_jax.report import card
@@ -163,6 +163,36 @@ class Run:
         if isinstance(prompt, str):
             prompt = media.prompt(self.spec, prompt, lambda: self.experiment.dataset.splits)
         return self.subject.sample(num, condition, seed, self._options(options), prompt)
+
+    def edit(
+        self,
+        x: np.ndarray,
+        noise_level: float,
+        label: Labels = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> np.ndarray:
+        """Examples like x: noise is added to them and removed, [N, *shape] in model units.
+
+        Args:
+          x: [N, *shape] in model units.
+          noise_level: standard deviation of the noise, in the units that networks read: of pixels
+            from -1 to 1. With little of it x stays as it is.
+          label: of a class-conditional model, what they are to become: one for all or one for each.
+          seed: of the noise.
+          **options: keys of the config's `sample` section.
+
+        Raises:
+          UserError: for a model that cannot, x that no data of this run could be, or a missing
+            label.
+        """
+        families.require(self.subject.family, "edit", Editor)
+        _check_whole("seed", seed, 0, 2**32 - 1)
+        if not 0 < noise_level < math.inf:
+            raise UserError(f"noise_level={noise_level} must be a number above 0")
+        given = self._examples(x, label).gather(np.arange(len(x)))
+        condition = {"label": given["label"]} if self.subject.num_classes else None
+        return self.subject.edit(given["x"], noise_level, condition, seed, self._options(options))
 
     def sampling_calls(self, **options: Any) -> int | None:
         """Calls of the network for each sample; None where a model has no steps to choose.

@@ -268,6 +268,12 @@ def test_a_run_restores_what_was_measured(tmp_path):
     np.testing.assert_allclose(found[:, known], x[:, known], atol=1e-4)
     again = run.restore(y[:2], measurement, label[:2], restoration="ddrm", batch_size=1)
     np.testing.assert_allclose(again, found[:2], atol=1e-5)
+    same = run.edit(x, 1e-3, label)
+    np.testing.assert_allclose(same, x, atol=0.05)
+    assert np.abs(run.edit(x, 1.0, label) - x).mean() > 0.05
+    with pytest.raises(UserError, match=r"noise_level=0 must be a number above 0"):
+        run.edit(x, 0, label)
+    assert run.sampling_calls(steps=7, guidance=2.0) == 14
     with pytest.raises(UserError, match="given the label"):
         run.restore(y, measurement)
     with pytest.raises(UserError, match=r"needs \[N, 32, 1\] of 64 places"):

@@ -18,6 +18,7 @@ from gen_jax.families import conditions
 from gen_jax.families.base import (
     Autoencoder,
     Continuer,
+    Editor,
     Family,
     Film,
     Restorer,
@@ -138,6 +139,23 @@ class Subject:
         key = keys_lib.stream(seed, "sample")
         return np.asarray(_film(family, options, self.params, self.extra, key, index, condition))
 
+    def edit(
+        self,
+        x: np.ndarray,
+        noise_level: float,
+        condition: Batch | None = None,
+        seed: int = 0,
+        options: Mapping[str, Any] | None = None,
+    ) -> np.ndarray:
+        """Examples like x [N, *shape] in model units, each by its own key: see `base.Editor`."""
+        family = families.require(self.family, "edit", Editor)
+        options = {**self.options, **(options or {})}
+        options.pop("batch_size", None)
+        model, key = (self.params, self.extra), keys_lib.stream(seed, "edit")
+        batch = {**(condition or {}), "x": jnp.asarray(x)}
+        index, level = np.arange(len(x), dtype=np.int32), np.float32(noise_level)
+        return np.asarray(_edit(family, FrozenDict(options), *model, batch, key, index, level))
+
     def restore(
         self,
         y: np.ndarray,
@@ -192,6 +210,11 @@ def _film(family, options, params, extra, key, index, condition):
 def _continued(family, options, params, extra, prompt, length, key, index, condition):
     keys = keys_lib.per_example(key, index)
     return family.continued(params, extra, keys, prompt, length, condition, options)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _edit(family, options, params, extra, batch, key, index, level):
+    return family.edit(params, extra, batch, keys_lib.per_example(key, index), level, options)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -291,6 +291,24 @@ class Restorer(Protocol):
         """
 
 
+class Editor(Protocol):
+    """A model that draws examples like given ones: noise is added to them, and removed."""
+
+    def edit(
+        self,
+        params: Params,
+        extra: Extra,
+        batch: Batch,
+        keys: jax.Array,
+        noise_level: jax.Array,
+        options: Options,
+    ) -> jax.Array:
+        """x [B, *spec.shape] in model units, as far from `batch["x"]` as the noise is strong.
+
+        `noise_level` is a standard deviation in the units that networks read (`DataSpec.center`).
+        """
+
+
 class Film(Protocol):
     """A model whose samples come about step by step."""
 

@@ -55,19 +55,34 @@ def check_guidance(guidance: float, given: Sequence[str], dropout: float) -> Non
         )
 
 
-def guided(ask: Callable, context: jax.Array | None, guidance: float) -> Callable:
+def guided(
+    ask: Callable,
+    context: jax.Array | None,
+    guidance: float,
+    within: Callable[[jax.Array], jax.Array] | None = None,
+) -> Callable:
     """`(z, level) -> ask(z, level, context)`, guided towards the condition.
 
     With guidance g it is g times what is said given the condition and 1 - g times what is said
     given nothing (Ho and Salimans 2022, arXiv 2207.12598). Where there are more z than conditions,
     each condition is that of as many in a row.
+
+    Args:
+      ask: of the network.
+      context: the condition, [B, N], or None.
+      guidance: g; 1 is none.
+      within: of levels [B], where there is guidance, bool [B]; everywhere if left out.
     """
 
     def said(z, level):
         own = None if context is None else jnp.repeat(context, len(z) // len(context), 0)
         value = ask(z, level, own)
         if guidance != 1:
-            value = guidance * value + (1 - guidance) * ask(z, level, jnp.zeros_like(own))
+            weight = guidance
+            if within is not None:
+                weight = jnp.where(within(level), guidance, 1.0)
+                weight = weight.reshape(-1, *[1] * (value.ndim - 1))
+            value = weight * value + (1 - weight) * ask(z, level, jnp.zeros_like(own))
         return value
 
     return said

@@ -96,6 +96,12 @@ SAMPLE_OPTIONS = {
     ),
     "particles": Setting(16, "of tds, for each draw", minimum=1, smoke=2, affects="figures"),
     "guidance": Setting(1.0, "weight of the label; 1: none", affects="figures"),
+    "guidance_interval": Setting(
+        (0.0, 1_000.0),
+        "least and most noise with guidance, as sigma / alpha of standardised data",
+        minimum=0.0,
+        affects="figures",
+    ),
 }
 
 _REAL = Values(

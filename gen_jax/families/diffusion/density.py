@@ -23,8 +23,7 @@ def log_density(
 ) -> jax.Array:
     """ln p(x) in nats, [B]: Song et al. 2021 (arXiv 2011.13456), equation 39.
 
-    By Runge-Kutta's rule of order 4 at equal steps of ln(sigma / alpha), of y = z / alpha, whose
-    slope is the noise.
+    By Runge-Kutta's rule of order 4 at equal steps of ln(sigma / alpha), of y = z / alpha.
 
     Args:
       denoise: as samplers are given it.
@@ -35,31 +34,62 @@ def log_density(
       steps: of the ODE, with four calls of the network in each.
     """
 
-    def slope(along, y):
-        """dy/d ln s = s noise(y), with s = sigma / alpha, and its trace."""
-        log_snr = jnp.full(len(y), -2 * along)
-        alpha = process.scales(log_snr[0])[0]
-        moves = lambda y: jnp.exp(along) * denoise(alpha * y, log_snr)[1]  # noqa: E731
-        return with_trace(moves, y, signs)
-
+    slope = _slope(denoise, process)
     first, last = (-end / 2 for end in ends)
-    width = (last - first) / steps
 
-    def step(carry, number):
-        y, total = carry
-        along = first + number * width
-        one, a = slope(along, y)
-        two, b = slope(along + width / 2, y + width / 2 * one)
-        three, c = slope(along + width / 2, y + width / 2 * two)
-        four, d = slope(along + width, y + width * three)
-        y += width / 6 * (one + 2 * two + 2 * three + four)
-        return (y, total + width / 6 * (a + 2 * b + 2 * c + d)), None
+    def both(along, state):
+        return with_trace(lambda y: slope(along, y), state[0], signs)
 
-    (y, total), _ = jax.lax.scan(step, (x, jnp.zeros(len(x))), jnp.arange(steps))
+    y, total = _solve(both, (x, jnp.zeros(len(x))), first, last, steps)
     variance = 1 + jnp.exp(2 * last)
     squares = jnp.square(y).reshape(len(y), -1).sum(1) / variance
     size = math.prod(x.shape[1:])
     return total - 0.5 * (squares + size * jnp.log(2 * jnp.pi * variance))
+
+
+def transport(
+    denoise: Denoise,
+    process: Process,
+    y: jax.Array,
+    ends: tuple[jax.Array, jax.Array],
+    steps: int,
+) -> jax.Array:
+    """y = z / alpha [B, ...] at the l of the first end -> what the ODE makes of it at the other."""
+    slope = _slope(denoise, process)
+    first, last = (-end / 2 for end in ends)
+    return _solve(lambda along, state: (slope(along, state[0]),), (y,), first, last, steps)[0]
+
+
+def _slope(denoise: Denoise, process: Process) -> Callable:
+    """dy/d ln s = s noise(y), with s = sigma / alpha."""
+
+    def slope(along, y):
+        log_snr = jnp.full(len(y), -2 * along)
+        alpha = process.scales(log_snr[0])[0]
+        return jnp.exp(along) * denoise(alpha * y, log_snr)[1]
+
+    return slope
+
+
+def _solve(slope: Callable, begin: tuple, first: jax.Array, last: jax.Array, steps: int) -> tuple:
+    """The arrays of `begin` moved by their slopes, by Runge-Kutta's rule of order 4."""
+    width = (last - first) / steps
+
+    def ahead(state, by, slopes):
+        return tuple(x + by * k for x, k in zip(state, slopes, strict=True))
+
+    def step(state, number):
+        along = first + number * width
+        one = slope(along, state)
+        two = slope(along + width / 2, ahead(state, width / 2, one))
+        three = slope(along + width / 2, ahead(state, width / 2, two))
+        four = slope(along + width, ahead(state, width, three))
+        mean = [
+            (a + 2 * b + 2 * c + d) / 6 for a, b, c, d in zip(one, two, three, four, strict=True)
+        ]
+        return ahead(state, width, mean), None
+
+    return jax.lax.scan(step, begin, jnp.arange(steps))[0]
 
 
 def with_trace(

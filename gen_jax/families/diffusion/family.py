@@ -12,13 +12,16 @@ from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.families import conditions
 from gen_jax.families.base import Extra, LogProb, Options, Params
-from gen_jax.families.diffusion.density import log_density
+from gen_jax.families.diffusion.density import log_density, transport
 from gen_jax.families.diffusion.process import Process
 from gen_jax.families.diffusion.restoration import METHODS, Seen
 from gen_jax.families.diffusion.samplers import SAMPLERS, sampling_calls, within_calls
+from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.measurements import Measurement
 
 WEIGHTINGS = ("simple", "elbo", "min_snr")
+_LATENT_STEPS = 25  # of the ODE between data and their latents
+_FINE = 1_000  # steps of a ladder of which a part is taken
 _MIN_SNR = 5.0  # gamma of Hang et al. 2023 (arXiv 2303.09556)
 
 
@@ -83,7 +86,7 @@ class Diffusion:
         self, params: Params, extra: Extra, keys: jax.Array, condition: Batch, options: Options
     ) -> jax.Array:
         """One x for each key, by `options["sampler"]` in `options["steps"]` steps."""
-        denoise = self._denoiser(params, extra, condition, options["guidance"])
+        denoise = self._guided(params, extra, condition, options)
         sampler = SAMPLERS[options["sampler"]]
         return self._units(extra, self._draw(keys, options["steps"], sampler, denoise, options)[0])
 
@@ -91,7 +94,7 @@ class Diffusion:
         self, params: Params, extra: Extra, keys: jax.Array, condition: Batch, options: Options
     ) -> jax.Array:
         """See `base.Film`: z at each step, as wide as the data, and what became of it."""
-        denoise = self._denoiser(params, extra, condition, options["guidance"])
+        denoise = self._guided(params, extra, condition, options)
         sampler = SAMPLERS[options["sampler"]]
         x, path = self._draw(keys, options["steps"], sampler, denoise, options)
         alpha, sigma = self.process.scales(self.process.ladder(options["steps"]))
@@ -131,7 +134,7 @@ class Diffusion:
         options: Options,
     ) -> jax.Array:
         """See `base.Restorer`; `options["restoration"]` is the method."""
-        denoise = self._denoiser(params, extra, condition, options["guidance"])
+        denoise = self._guided(params, extra, condition, options)
         # y and its noise as of standardised x.
         mean = jnp.broadcast_to(extra["mean"], self.spec.shape)[None]
         seen = (y - measurement.apply(mean)) / extra["std"]
@@ -149,7 +152,7 @@ class Diffusion:
         log_snr = -2 * jnp.log(noise_level / extra["std"])
         alpha, _ = self.process.scales(log_snr.reshape(-1, *[1] * (x.ndim - 1)))
         z = alpha * (x - extra["mean"]) / extra["std"]
-        found, _ = self._denoiser(params, extra, condition, 1.0)(z, log_snr)
+        found, _ = self._denoiser(params, extra, condition)(z, log_snr)
         return found * extra["std"] + extra["mean"]
 
     def log_prob(self, params: Params, extra: Extra, batch: Batch, keys: jax.Array) -> LogProb:
@@ -158,13 +161,66 @@ class Diffusion:
         By the probability-flow ODE: see `density.log_density`.
         """
         x = self._standardize(extra, batch["x"])
-        denoise = self._denoiser(params, extra, batch, 1.0)
+        denoise = self._denoiser(params, extra, batch)
         signs = 2 * keys_lib.bernoulli(keys_lib.named(keys, "trace"), jnp.full(x.shape, 0.5)) - 1
-        ends = tuple(self.process.log_snr(jnp.float32(t)) for t in (0.0, 1.0))
-        value = log_density(denoise, self.process, x, signs, ends, self.ode_steps)
+        value = log_density(denoise, self.process, x, signs, self._ends(), self.ode_steps)
         # And of the standardisation, behind that to [-1, 1].
         each = (math.log(2.0) if self.spec.is_dequantized else 0.0) - jnp.log(extra["std"])
         return LogProb(value + self.spec.num_dims * each, kind="estimate")
+
+    @property
+    def latent_dim(self) -> int:
+        """As many as x has dimensions."""
+        return self.spec.num_dims
+
+    def encode(self, params: Params, extra: Extra, batch: Batch) -> DiagonalGaussian:
+        """The noise that the ODE makes of x, about standard normal: all of q(z|x) is there."""
+        denoise, (first, last) = self._denoiser(params, extra, batch), self._ends()
+        x = self._standardize(extra, batch["x"])
+        y = transport(denoise, self.process, x, (first, last), _LATENT_STEPS)
+        z = (y / jnp.sqrt(1 + jnp.exp(-last))).reshape(len(y), -1)
+        return DiagonalGaussian(z, jnp.full_like(z, -jnp.inf))
+
+    def sample_posterior(
+        self, params: Params, extra: Extra, batch: Batch, keys: jax.Array
+    ) -> jax.Array:
+        return self.encode(params, extra, batch).mean
+
+    def decode(self, params: Params, extra: Extra, z: jax.Array, condition: Batch) -> jax.Array:
+        """What the ODE makes of noise [N, D]."""
+        if "label" in self.given and "label" not in condition:
+            condition = {"label": jnp.zeros(len(z), jnp.int32)}
+        denoise, (first, last) = self._denoiser(params, extra, condition), self._ends()
+        y = z.reshape(len(z), *self.spec.shape) * jnp.sqrt(1 + jnp.exp(-last))
+        return self._units(extra, transport(denoise, self.process, y, (last, first), _LATENT_STEPS))
+
+    def edit(
+        self,
+        params: Params,
+        extra: Extra,
+        batch: Batch,
+        keys: jax.Array,
+        noise_level: jax.Array,
+        options: Options,
+    ) -> jax.Array:
+        """See `base.Editor`: Meng et al. 2022 (SDEdit, arXiv 2108.01073), algorithm 1."""
+        # The steps of sampling from there on, as many as there are options["steps"].
+        whole = self.process.ladder(_FINE)
+        places = jnp.arange(_FINE, dtype=jnp.float32)
+        begin = jnp.interp(-2 * jnp.log(noise_level / extra["std"]), whole, places)
+        begin = jnp.minimum(begin, _FINE - 2)  # a ladder rises
+        ladder = jnp.interp(jnp.linspace(begin, _FINE - 1, options["steps"]), places, whole)
+        alpha, sigma = self.process.scales(ladder[0])
+        noise = keys_lib.normal(keys_lib.named(keys, "start"), self.spec.shape)
+        z = alpha * self._standardize(extra, batch["x"]) + sigma * noise
+        denoise = self._guided(params, extra, batch, options)
+        steps = keys_lib.named(keys, "steps")
+        sampler = SAMPLERS[options["sampler"]]
+        return self._units(extra, sampler(denoise, self.process, ladder, z, steps, options)[0])
+
+    def _ends(self) -> tuple[jax.Array, jax.Array]:
+        """l of the least and of the most noise."""
+        return self.process.log_snr(jnp.float32(0.0)), self.process.log_snr(jnp.float32(1.0))
 
     def _standardize(self, extra: Extra, x: jax.Array) -> jax.Array:
         return (self.spec.center(x) - extra["mean"]) / extra["std"]
@@ -184,11 +240,25 @@ class Diffusion:
         z = z / jnp.sqrt(alpha**2 + sigma**2)
         return self.network.apply({"params": params["denoiser"]}, z, log_snr, context)
 
-    def _denoiser(self, params, extra, condition, guidance):
+    def _guided(self, params, extra, condition, options):
+        """`_denoiser` with the guidance that is asked for.
+
+        It is within an interval of noise, sigma / alpha of standardised data (Kynkäänniemi et al.
+        2024, arXiv 2404.07724).
+        """
+        low, high = options["guidance_interval"]
+
+        def within(log_snr):
+            level = jnp.exp(-log_snr / 2)
+            return (low <= level) & (level <= high)
+
+        return self._denoiser(params, extra, condition, options["guidance"], within)
+
+    def _denoiser(self, params, extra, condition, guidance=1.0, within=None):
         """(z, l) -> what z is made of, as samplers ask for it."""
         context = self._context(extra, condition)
         conditions.check_guidance(guidance, self.given, self.label_dropout)
-        ask = conditions.guided(functools.partial(self._ask, params), context, guidance)
+        ask = conditions.guided(functools.partial(self._ask, params), context, guidance, within)
 
         def denoise(z, log_snr):
             return self.process.both(z, ask(z, log_snr), log_snr)

@@ -17,12 +17,13 @@ from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Context, Subject, denoising
-from gen_jax.families.base import Density, Sampler
+from gen_jax.families.base import Autoencoder, Density, Sampler
 from gen_jax.families.diffusion import density
 from gen_jax.families.diffusion.family import Diffusion
 from gen_jax.families.diffusion.process import PREDICTIONS, SCALINGS, SCHEDULES, Process
 
 OPTIONS = {"sampler": "ddim", "steps": 100, "eta": 0.0, "churn": 0.0, "guidance": 1.0}
+OPTIONS["guidance_interval"] = (0.0, 1e3)
 RNG = np.random.default_rng(0)
 # Of the data in units in which they have mean 0 and variance 1: correlated, so that no sampler is
 # right by chance, and given a label of another mean.
@@ -422,3 +423,52 @@ def test_a_film_begins_with_noise_and_ends_with_the_sample(sampler):
     np.testing.assert_allclose(frames[0].mean(0), EXTRA["mean"], atol=0.2)
     moves = np.abs(np.diff(frames, axis=0)).mean((1, 2))
     assert (moves > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "scaling"), [("cosine", "preserving"), ("log_normal", "exploding")]
+)
+def test_latents_are_standard_normal_and_lead_back(schedule, scaling):
+    family = best(schedule, scaling)
+    assert families.has(family, Autoencoder) and family.latent_dim == 2
+    x = jnp.float32(exact().rvs(3_000, random_state=0))
+    found = jax.jit(lambda x: family.encode({"denoiser": {}}, EXTRA, {"x": x}))(x)
+    z = np.asarray(found.mean)
+    np.testing.assert_allclose(z.mean(0), 0, atol=0.08)
+    np.testing.assert_allclose(np.cov(z.T), np.eye(2), atol=0.1)
+    assert np.isneginf(found.log_variance).all()
+    back = jax.jit(lambda z: family.decode({"denoiser": {}}, EXTRA, z, {}))(z)
+    np.testing.assert_allclose(back, x, atol=0.02)
+
+
+def test_edits_keep_as_much_as_the_noise_leaves():
+    """Of Gaussian data z and x are Gaussian together: x given z is known."""
+    family, std = best(), float(EXTRA["std"])
+    keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(4_000))
+    one = np.asarray(EXTRA["mean"]) + np.array([3.0, 1.0])
+    batch = {"x": jnp.tile(jnp.float32(one), (4_000, 1))}
+
+    def edit(level, **options):
+        options = {**OPTIONS, "eta": 1.0, "steps": 200, **options}
+        draw = jax.jit(lambda k: family.edit({"denoiser": {}}, EXTRA, batch, k, level, options))
+        return np.asarray(draw(keys))
+
+    np.testing.assert_allclose(edit(0.02), batch["x"], atol=0.15)
+    cov, mean, level = COV * std**2, MEAN * std + np.asarray(EXTRA["mean"]), 1.5
+    gain = cov @ np.linalg.inv(cov + level**2 * np.eye(2))
+    found = edit(level)
+    np.testing.assert_allclose(found.mean(0), mean + gain @ (one - mean), atol=0.12)
+    spread = gain @ (level**2 * np.eye(2)) @ gain.T + cov - gain @ cov
+    np.testing.assert_allclose(np.cov(found.T), spread, atol=0.25)
+
+
+def test_guidance_is_within_its_interval():
+    family, params, extra, batch = build(PLANE)
+    z, log_snr = batch["x"], -2 * jnp.log(jnp.float32([0.1, 0.4, 0.5, 1.0, 2.0, 3.0]))
+    options = OPTIONS | {"guidance": 3.0, "guidance_interval": (0.4, 2.0)}
+    found = family._guided(params, extra, batch, options)(z, log_snr)[1]
+    plain = family._denoiser(params, extra, batch)(z, log_snr)[1]
+    guided = family._denoiser(params, extra, batch, 3.0)(z, log_snr)[1]
+    inside = [False, True, True, True, True, False]
+    expected = np.where(np.array(inside)[:, None], guided, plain)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
