@@ -5,8 +5,8 @@
 
 `ddpm` is that of Ho et al. 2020 (arXiv 2006.11239) in continuous time, `edm` that of Karras et al.
 2022 (arXiv 2206.00364), and `flow_matching` that of Lipman et al. 2023 (arXiv 2210.02747). The
-density, by an ODE, is compared with the exact one (`excess_nll`), and samples with data (`mmd`). Three
-seeds are trained side by side.
+density, by an ODE, is compared with the exact one (`excess_nll`), and samples with data (`mmd`).
+Three seeds are trained side by side.
 
 Measured: table `plane_density` of docs/results.md.
 """

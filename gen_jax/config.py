@@ -69,7 +69,9 @@ RUN = {
         affects="nothing",
     ),
     "init_from": Setting(
-        "", "a trained run's workdir, whose networks this one starts from; see docs/runs.md"
+        "",
+        "a trained run's workdir, whose networks this one starts from; see docs/runs.md",
+        smoke="",
     ),
     "trackers": Setting(
         ("tensorboard",),

@@ -25,7 +25,7 @@ from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError, as_line, first
 from gen_jax.evaluation import Context, Metric, Subject, fitted_prior
 from gen_jax.families.alarms import Alarm, find_alarms
-from gen_jax.families.base import Family
+from gen_jax.families.base import Family, Student
 from gen_jax.training import optimizers, replicas, signals
 from gen_jax.training import step as step_lib
 from gen_jax.training.best import Best
@@ -395,6 +395,10 @@ def _start(experiment: Experiment) -> State:
     other, trained = restore(claim_lib.read_config(folder), folder)
     given, replicas_of = other.subject(trained), experiment.config.num_replicas
     found = {"params": given.params, "extra": given.extra}
+    if families.has(experiment.family, Student) and type(experiment.family) is not type(
+        given.family
+    ):
+        found = dict(zip(found, experiment.family.student_of(*found.values()), strict=True))
     own = {"params": state.params, "extra": state.extra}
     if replicas_of > 1:  # each starts from the same
         found = jax.tree.map(lambda x: np.broadcast_to(x, (replicas_of, *np.shape(x))), found)

@@ -309,6 +309,13 @@ class Editor(Protocol):
         """
 
 
+class Student(Protocol):
+    """A model that learns from a trained one of another kind, which `init_from` names."""
+
+    def student_of(self, params: Params, extra: Extra) -> tuple[Params, Extra]:
+        """Parameters and extra of the student before its first step, of the teacher's."""
+
+
 class Film(Protocol):
     """A model whose samples come about step by step."""
 

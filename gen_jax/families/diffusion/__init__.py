@@ -10,6 +10,7 @@ from gen_jax.errors import UserError
 from gen_jax.families import requirements
 from gen_jax.families.base import FamilyDefinition
 from gen_jax.families.diffusion.absorbing import AbsorbingDiffusion
+from gen_jax.families.diffusion.consistency import ConsistencyModel
 from gen_jax.families.diffusion.family import WEIGHTINGS, Diffusion
 from gen_jax.families.diffusion.networks import Perceptron, Transformer, UNet
 from gen_jax.families.diffusion.process import PREDICTIONS, SCALINGS, SCHEDULES, Process
@@ -23,8 +24,9 @@ SETTINGS = {
     "process": Setting(
         "noise",
         "noise: of real numbers; variational: of bytes, with a bound and learned ends; absorbing: "
-        "elements of binary data or tokens are hidden",
-        choices=("noise", "variational", "absorbing"),
+        "elements of binary data or tokens are hidden; consistency: of real numbers, distilled "
+        "from a run of noise that init_from names",
+        choices=("noise", "variational", "absorbing", "consistency"),
     ),
     "network": Setting(
         "unet",
@@ -60,6 +62,9 @@ SETTINGS = {
     ),
     "bound_samples": Setting(
         10, "times at which a variational model's bound is estimated", minimum=1, smoke=2
+    ),
+    "ladder_steps": Setting(
+        40, "noise levels between which a consistency model's teacher steps", minimum=2, smoke=4
     ),
     "fourier": Setting(
         (),
@@ -119,7 +124,9 @@ _DISCRETE = Values(
 _NO_VECTORS = Values("images or sequences", lambda spec: spec.is_image or bool(spec.medium), None)
 
 REQUIREMENTS = (
-    Requirement({"process": only("noise")}, {"data": _REAL}, "noise is added to real numbers"),
+    Requirement(
+        {"process": only("noise", "consistency")}, {"data": _REAL}, "noise is added to real numbers"
+    ),
     Requirement({"process": only("variational")}, {"data": _BYTES}, "it has a bound on their bits"),
     Requirement({"process": only("absorbing")}, {"data": _DISCRETE}, "elements are hidden"),
     Requirement({"network": only("unet")}, {"data": IMAGES}, "it has convolutions"),
@@ -135,7 +142,7 @@ REQUIREMENTS = (
 
 def build(
     model: ConfigDict, spec: DataSpec
-) -> Diffusion | VariationalDiffusion | AbsorbingDiffusion:
+) -> Diffusion | VariationalDiffusion | AbsorbingDiffusion | ConsistencyModel:
     """The model that a config's `model` section describes, for the given data.
 
     Raises:
@@ -160,13 +167,16 @@ def build(
             ode_steps=model.ode_steps,
             **common,
         )
-    return Diffusion(
+    diffusion = Diffusion(
         network=network,
         process=process,
         weighting=model.weighting,
         ode_steps=model.ode_steps,
         **common,
     )
+    if model.process == "consistency":
+        return ConsistencyModel(diffusion, model.ladder_steps)
+    return diffusion
 
 
 def _network(model: ConfigDict, spec: DataSpec, outputs: int) -> nn.Module:
@@ -206,7 +216,7 @@ def _network(model: ConfigDict, spec: DataSpec, outputs: int) -> nn.Module:
 
 DEFINITION = FamilyDefinition(
     name="diffusion",
-    models=(Diffusion, VariationalDiffusion, AbsorbingDiffusion),
+    models=(Diffusion, VariationalDiffusion, AbsorbingDiffusion, ConsistencyModel),
     build=build,
     settings=SETTINGS,
     sample_options=SAMPLE_OPTIONS,

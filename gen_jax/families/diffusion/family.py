@@ -65,7 +65,7 @@ class Diffusion:
         return {"denoiser": params}, extra
 
     def losses(self, turn, params, extra, batch, keys, step):
-        x = self._standardize(extra, batch["x"])
+        x = self.standardized(extra, batch["x"])
         t = keys_lib.uniform(keys_lib.named(keys, "t"))
         noise = keys_lib.normal(keys_lib.named(keys, "noise"), x.shape[1:])
         log_snr, rate = jax.jvp(self.process.log_snr, (t,), (jnp.ones_like(t),))
@@ -88,7 +88,9 @@ class Diffusion:
         """One x for each key, by `options["sampler"]` in `options["steps"]` steps."""
         denoise = self._guided(params, extra, condition, options)
         sampler = SAMPLERS[options["sampler"]]
-        return self._units(extra, self._draw(keys, options["steps"], sampler, denoise, options)[0])
+        return self.in_units(
+            extra, self._draw(keys, options["steps"], sampler, denoise, options)[0]
+        )
 
     def film(
         self, params: Params, extra: Extra, keys: jax.Array, condition: Batch, options: Options
@@ -99,7 +101,7 @@ class Diffusion:
         x, path = self._draw(keys, options["steps"], sampler, denoise, options)
         alpha, sigma = self.process.scales(self.process.ladder(options["steps"]))
         width = jnp.sqrt(alpha**2 + sigma**2).reshape(-1, *[1] * x.ndim)
-        return self._units(extra, jnp.concatenate([path / width, x[None]]))
+        return self.in_units(extra, jnp.concatenate([path / width, x[None]]))
 
     def sampling_calls(self, options: Options) -> int:
         """See `base.CallsCounted`."""
@@ -118,7 +120,7 @@ class Diffusion:
         z = jnp.sqrt(alpha**2 + sigma**2) * start
         return sampler(denoise, self.process, ladder, z, keys_lib.named(keys, "steps"), *more)
 
-    def _units(self, extra: Extra, x: jax.Array) -> jax.Array:
+    def in_units(self, extra: Extra, x: jax.Array) -> jax.Array:
         """Standardised x [..., *shape] in model units."""
         x = self.spec.uncenter(x * extra["std"] + extra["mean"])
         return jnp.clip(x, 0, 1 - 1e-6) if self.spec.is_dequantized else x
@@ -141,7 +143,7 @@ class Diffusion:
         measurement = measurement.replace(noise=measurement.noise / extra["std"])
         told = Seen(measurement, measurement.summary(seen))
         method = METHODS[options["restoration"]]
-        return self._units(
+        return self.in_units(
             extra, self._draw(keys, options["steps"], method, denoise, options, told)
         )
 
@@ -152,7 +154,7 @@ class Diffusion:
         log_snr = -2 * jnp.log(noise_level / extra["std"])
         alpha, _ = self.process.scales(log_snr.reshape(-1, *[1] * (x.ndim - 1)))
         z = alpha * (x - extra["mean"]) / extra["std"]
-        found, _ = self._denoiser(params, extra, condition)(z, log_snr)
+        found, _ = self.denoiser(params, extra, condition)(z, log_snr)
         return found * extra["std"] + extra["mean"]
 
     def log_prob(self, params: Params, extra: Extra, batch: Batch, keys: jax.Array) -> LogProb:
@@ -160,8 +162,8 @@ class Diffusion:
 
         By the probability-flow ODE: see `density.log_density`.
         """
-        x = self._standardize(extra, batch["x"])
-        denoise = self._denoiser(params, extra, batch)
+        x = self.standardized(extra, batch["x"])
+        denoise = self.denoiser(params, extra, batch)
         signs = 2 * keys_lib.bernoulli(keys_lib.named(keys, "trace"), jnp.full(x.shape, 0.5)) - 1
         value = log_density(denoise, self.process, x, signs, self._ends(), self.ode_steps)
         # And of the standardisation, behind that to [-1, 1].
@@ -175,8 +177,8 @@ class Diffusion:
 
     def encode(self, params: Params, extra: Extra, batch: Batch) -> DiagonalGaussian:
         """The noise that the ODE makes of x, about standard normal: all of q(z|x) is there."""
-        denoise, (first, last) = self._denoiser(params, extra, batch), self._ends()
-        x = self._standardize(extra, batch["x"])
+        denoise, (first, last) = self.denoiser(params, extra, batch), self._ends()
+        x = self.standardized(extra, batch["x"])
         y = transport(denoise, self.process, x, (first, last), _LATENT_STEPS)
         z = (y / jnp.sqrt(1 + jnp.exp(-last))).reshape(len(y), -1)
         return DiagonalGaussian(z, jnp.full_like(z, -jnp.inf))
@@ -190,9 +192,11 @@ class Diffusion:
         """What the ODE makes of noise [N, D]."""
         if "label" in self.given and "label" not in condition:
             condition = {"label": jnp.zeros(len(z), jnp.int32)}
-        denoise, (first, last) = self._denoiser(params, extra, condition), self._ends()
+        denoise, (first, last) = self.denoiser(params, extra, condition), self._ends()
         y = z.reshape(len(z), *self.spec.shape) * jnp.sqrt(1 + jnp.exp(-last))
-        return self._units(extra, transport(denoise, self.process, y, (last, first), _LATENT_STEPS))
+        return self.in_units(
+            extra, transport(denoise, self.process, y, (last, first), _LATENT_STEPS)
+        )
 
     def edit(
         self,
@@ -212,17 +216,18 @@ class Diffusion:
         ladder = jnp.interp(jnp.linspace(begin, _FINE - 1, options["steps"]), places, whole)
         alpha, sigma = self.process.scales(ladder[0])
         noise = keys_lib.normal(keys_lib.named(keys, "start"), self.spec.shape)
-        z = alpha * self._standardize(extra, batch["x"]) + sigma * noise
+        z = alpha * self.standardized(extra, batch["x"]) + sigma * noise
         denoise = self._guided(params, extra, batch, options)
         steps = keys_lib.named(keys, "steps")
         sampler = SAMPLERS[options["sampler"]]
-        return self._units(extra, sampler(denoise, self.process, ladder, z, steps, options)[0])
+        return self.in_units(extra, sampler(denoise, self.process, ladder, z, steps, options)[0])
 
     def _ends(self) -> tuple[jax.Array, jax.Array]:
         """l of the least and of the most noise."""
         return self.process.log_snr(jnp.float32(0.0)), self.process.log_snr(jnp.float32(1.0))
 
-    def _standardize(self, extra: Extra, x: jax.Array) -> jax.Array:
+    def standardized(self, extra: Extra, x: jax.Array) -> jax.Array:
+        """x in model units -> with mean 0 and variance 1."""
         return (self.spec.center(x) - extra["mean"]) / extra["std"]
 
     def _context(
@@ -241,7 +246,7 @@ class Diffusion:
         return self.network.apply({"params": params["denoiser"]}, z, log_snr, context)
 
     def _guided(self, params, extra, condition, options):
-        """`_denoiser` with the guidance that is asked for.
+        """`denoiser` with the guidance that is asked for.
 
         It is within an interval of noise, sigma / alpha of standardised data (Kynkäänniemi et al.
         2024, arXiv 2404.07724).
@@ -252,9 +257,9 @@ class Diffusion:
             level = jnp.exp(-log_snr / 2)
             return (low <= level) & (level <= high)
 
-        return self._denoiser(params, extra, condition, options["guidance"], within)
+        return self.denoiser(params, extra, condition, options["guidance"], within)
 
-    def _denoiser(self, params, extra, condition, guidance=1.0, within=None):
+    def denoiser(self, params, extra, condition, guidance=1.0, within=None):
         """(z, l) -> what z is made of, as samplers ask for it."""
         context = self._context(extra, condition)
         conditions.check_guidance(guidance, self.given, self.label_dropout)

@@ -28,6 +28,7 @@ RNG = np.random.default_rng(0)
 # Of the data in units in which they have mean 0 and variance 1: correlated, so that no sampler is
 # right by chance, and given a label of another mean.
 MEAN, COV = np.array([0.3, -0.2]), np.array([[0.8, 0.5], [0.5, 1.1]])
+ROOTS, AXES = (jnp.float32(part) for part in np.linalg.eigh(COV))
 EXTRA = {"mean": jnp.float32([1.0, -2.0]), "std": jnp.float32(2.0)}
 
 
@@ -38,10 +39,11 @@ class Best:
     process: Process
 
     def apply(self, variables, z, log_snr, context):
-        alpha, sigma = self.process.scales(log_snr[0])
+        alpha, sigma = (scale[:, None] for scale in self.process.scales(log_snr))
         z = z * jnp.sqrt(alpha**2 + sigma**2)  # networks are given z at one width
-        gain = alpha * jnp.linalg.solve(alpha**2 * COV + sigma**2 * jnp.eye(2), COV).T
-        x = MEAN + (z - alpha * MEAN) @ gain.T
+        # Along the axes of the covariance each coordinate is by itself.
+        gain = alpha * ROOTS / (alpha**2 * ROOTS + sigma**2)
+        x = MEAN + ((z - alpha * MEAN) @ AXES * gain) @ AXES.T
         noise = (z - alpha * x) / sigma
         return self.process.target(x, noise, log_snr)
 
@@ -257,15 +259,15 @@ def test_a_guidance_of_one_is_none_and_more_is_a_line():
     family, params, extra, batch = build(PLANE)
     z, log_snr = batch["x"], jnp.zeros(6)
     said = {
-        weight: family._denoiser(params, extra, batch, weight)(z, log_snr)[1]
+        weight: family.denoiser(params, extra, batch, weight)(z, log_snr)[1]
         for weight in (0.0, 1.0, 3.0)
     }
     np.testing.assert_allclose(said[3.0], 3 * said[1.0] - 2 * said[0.0], rtol=1e-4, atol=1e-5)
     other = batch | {"label": (batch["label"] + 1) % 3}
-    changed = family._denoiser(params, extra, other, 0.0)(z, log_snr)[1]
+    changed = family.denoiser(params, extra, other, 0.0)(z, log_snr)[1]
     np.testing.assert_allclose(changed, said[0.0], rtol=1e-5)
     assert (
-        np.abs(family._denoiser(params, extra, other, 1.0)(z, log_snr)[1] - said[1.0]).max() > 0.01
+        np.abs(family.denoiser(params, extra, other, 1.0)(z, log_snr)[1] - said[1.0]).max() > 0.01
     )
 
 
@@ -326,7 +328,7 @@ def test_the_denoiser_is_of_the_datas_units():
 def test_guidance_needs_a_label_that_training_left_out(changes):
     family, params, extra, batch = build(PLANE, **changes)
     with pytest.raises(UserError, match="guidance needs a class-conditional model"):
-        family._denoiser(params, extra, batch, 2.0)
+        family.denoiser(params, extra, batch, 2.0)
 
 
 def test_a_denoiser_given_vectors_reads_them_in_their_own_units():
@@ -345,7 +347,7 @@ def test_a_denoiser_given_vectors_reads_them_in_their_own_units():
     np.testing.assert_allclose(given, (x - x.mean(0)) / x.std(0), atol=1e-2)
     move = lambda leaf: leaf + 0.1 * RNG.normal(size=leaf.shape).astype(np.float32)  # noqa: E731
     params = jax.tree.map(move, params)
-    one = family._denoiser(params, extra, batch, 1.0)(jnp.zeros((200, 2)), jnp.zeros(200))[0]
+    one = family.denoiser(params, extra, batch, 1.0)(jnp.zeros((200, 2)), jnp.zeros(200))[0]
     assert np.ptp(one, 0).max() > 1e-3
 
 
@@ -467,8 +469,8 @@ def test_guidance_is_within_its_interval():
     z, log_snr = batch["x"], -2 * jnp.log(jnp.float32([0.1, 0.4, 0.5, 1.0, 2.0, 3.0]))
     options = OPTIONS | {"guidance": 3.0, "guidance_interval": (0.4, 2.0)}
     found = family._guided(params, extra, batch, options)(z, log_snr)[1]
-    plain = family._denoiser(params, extra, batch)(z, log_snr)[1]
-    guided = family._denoiser(params, extra, batch, 3.0)(z, log_snr)[1]
+    plain = family.denoiser(params, extra, batch)(z, log_snr)[1]
+    guided = family.denoiser(params, extra, batch, 3.0)(z, log_snr)[1]
     inside = [False, True, True, True, True, False]
     expected = np.where(np.array(inside)[:, None], guided, plain)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
