@@ -83,7 +83,8 @@ def against_calls(
     axes.set_xscale("log")
     axes.set_yscale("log")
     calls = sorted({int(x) for points in lines.values() for x in points[:, 0]})
-    shown = [c for i, c in enumerate(calls) if not i or c > 1.35 * calls[i - 1]]
+    # Of numbers that are near one another the last.
+    shown = [c for c, after in zip(calls, [*calls[1:], np.inf], strict=True) if after > 1.35 * c]
     axes.set_xticks(shown, map(str, shown))
     axes.minorticks_off()
     low, high = axes.get_ylim()
