@@ -5,6 +5,7 @@ python launch.py train --config=experiments/F.py --workdir=W [--config.optim.lr=
 python launch.py evaluate --workdir=W [--metrics=elbo,nll] [--record=TABLE]
 python launch.py sample --workdir=W --num=64 [--label=3] [--seed=0] [--options.temperature=0.7]
 python launch.py sample --workdir=W --prompt="ROMEO:" --num=3 --options.length=500
+python launch.py encode --workdir=W                  then train on --config.data.name=latents:W
 python launch.py report --workdir=W
 python launch.py sweep --config=experiments/F.py --workdir=S [--address=RAY_CLUSTER]
 python launch.py reproduce --table=T [--rows=A,B]    lists a table's rows, or measures some
@@ -92,6 +93,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     sample.add_argument("--temperature", type=float, help="short for --options.temperature")
     sample.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")
+    encode = add("encode", "write the latents of a run's data, for a prior of them")
+    encode.add_argument("--step", help="of a checkpoint that was kept, or best")
     report = add("report", "write report.html of a run, or of several: --workdir=A,B,C")
     report.add_argument("--out", help="of several runs; comparison.html by default")
     sweep = add("sweep", "run every trial of a config's sweep(), or go on with them")

@@ -58,6 +58,7 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
         "train": train,
         "evaluate": evaluate,
         "sample": sample,
+        "encode": encode,
         "report": report,
         "reproduce": reproduce,
         "sweep": sweep,
@@ -69,7 +70,7 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
             _import(name)
         if flags.command == "train":
             processes.connect(flags.coordinator, flags.num_processes, flags.process_id)
-        if flags.command in ("train", "evaluate", "sample", "export"):
+        if flags.command in ("train", "evaluate", "sample", "encode", "export"):
             parallel.check_devices()
         flags.workdir = flags.workdir and folder(flags.workdir)
         command(flags, overrides)
@@ -235,6 +236,18 @@ def _sample_options(workdir: Path, arguments: list[str]) -> dict[str, Any]:
         raise UserError(str(error).replace("--config.sample.", "--options.")) from None
     keys = [argument.partition("=")[0].removeprefix("--options.") for argument in arguments]
     return {key: section[key] for key in keys}
+
+
+def encode(flags: argparse.Namespace, overrides: list[str]) -> None:
+    """Writes the latents of a run's data, for a run of `--config.data.name=latents:WORKDIR`."""
+    from gen_jax import run
+    from gen_jax.evaluation import latent_prior
+
+    workdir = _require_workdir(flags)
+    trained = run.load(workdir, arguments=overrides, step=_step(flags.step))
+    dataset, settings = trained.experiment.dataset, trained.config.eval
+    path = latent_prior.write_latents(workdir, trained.subject, dataset, settings)
+    print(f"wrote {path}; to train on it: --config.data.name=latents:{workdir}")
 
 
 def report(flags: argparse.Namespace, overrides: list[str]) -> None:

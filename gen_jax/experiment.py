@@ -23,7 +23,7 @@ from gen_jax.data.examples import fingerprint
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError, as_line, first
-from gen_jax.evaluation import Context, Metric, Subject, fitted_prior
+from gen_jax.evaluation import Context, Metric, Subject, fitted_prior, latent_prior
 from gen_jax.families.alarms import Alarm, find_alarms
 from gen_jax.families.base import Family, Student
 from gen_jax.training import optimizers, replicas, signals
@@ -148,11 +148,20 @@ class Experiment:
         return Subject(self.family, self.spec, params, extra, self.config.sample.to_dict())
 
     def trained_subject(self, state: State, replica: int = 0) -> Subject:
-        """The same after training: with a prior fitted to its latents if the config asks for it.
+        """The same after training: with a prior of its latents if the config asks for one.
 
-        What was fitted is kept in the workdir.
+        It is another run, or one that is fitted; what was fitted is kept in the workdir.
+
+        Raises:
+          UserError: if both are asked for, or the other run is not of these latents.
         """
         subject, settings, step = self.subject(state, replica), self.config.eval, int(state.step)
+        if settings.latent_prior:
+            if settings.fitted_components:
+                raise UserError("eval.latent_prior and eval.fitted_components: choose one of them")
+            folder = claim_lib.folder(settings.latent_prior)
+            other, trained = restore(claim_lib.read_config(folder), folder)
+            return latent_prior.attach(subject, other.trained_subject(trained))
         if not settings.fitted_components:
             return subject
         path = self.workdir and self.workdir / f"fitted_prior_{replica}.npz"

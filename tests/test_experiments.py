@@ -32,6 +32,7 @@ SHALLOW = {
     "pixel_transformer_mnist.py": _SMALL,
     "pixelsnail_mnist.py": _SMALL,
     "maf_mnist.py": _SMALL,
+    "latent_diffusion_mnist.py": ["--config.data.name=gaussians"],
     "music_jsb.py": ["--config.data.name=chords", "--config.model.joint=8"],
     "vdvae_mnist.py": ["--config.model.blocks=(0, 1, 1, 0)"],
     "vae_vq_fashion_mnist.py": ["--config.model.residual_blocks=1"],

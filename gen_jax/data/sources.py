@@ -46,6 +46,7 @@ NAMES = {
     "notes": "notes that fade, drawn by a seed, as sound",
     "grammar": "sentences of a small grammar, drawn by a seed, as a text",
     "folder:/path": "a folder of images; folders in it are classes, train/ and test/ splits",
+    "latents:RUN": "encodings of another run's data, which launch.py encode has written",
     "arrays:/path/to.npz": "x and label in a file of numpy's; gen_jax.fit(arrays=...) in memory",
 }
 
@@ -122,6 +123,8 @@ def _read(name: str, config: ConfigDict, given: Mapping[str, np.ndarray] | None 
         return stacked.read(config)
     if name == "arrays":
         return arrays.read(given)
+    if name.startswith("latents:"):
+        return arrays.read_latents(name.removeprefix("latents:"))
     if name.startswith("arrays:"):
         return arrays.read_file(name.removeprefix("arrays:"))
     made = {"grammar": text.grammar, "chords": music.chords, "notes": audio.notes}

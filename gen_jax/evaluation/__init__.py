@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
-from gen_jax.evaluation import fitted_prior
+from gen_jax.evaluation import fitted_prior, latent_prior
 from gen_jax.evaluation.context import Context
 from gen_jax.evaluation.metric import Metric, MetricDefinition, registered
 from gen_jax.evaluation.subject import Subject
@@ -31,6 +31,7 @@ _SETTINGS = {
         0, "examples of the split, chosen by a fixed seed; 0: all", smoke=32, affects="figures"
     ),
     **fitted_prior.SETTINGS,
+    **latent_prior.SETTINGS,
 }
 
 

@@ -18,6 +18,7 @@ from gen_jax.data.examples import ArrayExamples, Source, fingerprint
 from gen_jax.errors import UserError
 
 _UNSOUND = (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error)
+LATENTS = "latents.npz"  # in a workdir: encodings of its data
 _FORM = (
     "x [N, H, W] or [N, H, W, C] with integers from 0 to 255 for images, or [N, D] for vectors, "
     "and label [N] where there are labels; x_train and x_test, label_train and label_test where "
@@ -41,6 +42,20 @@ def read_file(path: str) -> Source:
     if file.suffix == ".npy" and beside.is_file():
         arrays["label"] = _load(beside)["x"]
     return read(arrays, str(file))
+
+
+def read_latents(path: str) -> Source:
+    """The encodings of a run, which `launch.py encode` writes into its workdir.
+
+    Raises:
+      UserError: if they are not there.
+    """
+    file = Path(path).expanduser() / LATENTS
+    if not file.is_file():
+        raise UserError(
+            f"no encodings in {path}; write them: python launch.py encode --workdir={path}"
+        )
+    return read(_load(file), str(file))
 
 
 def _load(file: Path) -> dict[str, np.ndarray]:
