@@ -383,3 +383,51 @@ def test_what_cannot_be_measured_is_refused_in_one_line(dataset, settings):
             metric(Context(painter(), points, "test", settings))
     with pytest.raises(UserError, match="object lacks"):
         fidelity.fid(Context(Subject(object(), SPEC, {}, {}), dataset, "test", settings))
+
+
+# Calls of the network
+
+
+@dataclasses.dataclass(frozen=True)
+class Stepped:
+    """Samplers of one and of two calls a step."""
+
+    given = ()
+
+    def sample(self, params, extra, keys, condition, options): ...
+
+    def sampling_calls(self, options):
+        return options["steps"] * (2 if options["sampler"] == "heun" else 1)
+
+    def within_calls(self, options, calls):
+        each = self.sampling_calls({**options, "steps": 1})
+        return {**options, "steps": max(calls // each, 1)}
+
+
+def test_samplers_are_scored_by_what_their_calls_allow(monkeypatch):
+    real = gaussian(50, 3, 0)
+
+    def compare(context):
+        options = context.subject.options
+        away = 10 / options["steps"] + (5 if options["sampler"] == "heun" else 0)
+        net = features.FeatureNet("net@1", None, {})
+        seen = features.Seen(None, real, np.zeros(50))
+        fake = features.Seen(None, real + np.array([away, 0, 0]), None)
+        return features.Sets(net, seen, seen, seen, fake)
+
+    monkeypatch.setattr(features, "compare", compare)
+    spec = DataSpec("real", (4, 4, 1), 17)
+    subject = Subject(Stepped(), spec, {}, {}, {"sampler": "ddim", "steps": 99})
+    settings = ConfigDict({"calls": (1, 4, 10), "samplers": ("ddim", "heun")})
+    context = Context(subject, Dataset("given", spec, {}), "test", settings)
+    found = fidelity.fid_at_calls.compute(context)
+    # One step of heun takes two calls, so there is none within one.
+    assert list(found) == [
+        *(f"fid@sampler=ddim,calls={calls}" for calls in (1, 4, 10)),
+        *(f"fid@sampler=heun,calls={calls}" for calls in (4, 10)),
+    ]
+    assert found["fid@sampler=ddim,calls=10"].value == pytest.approx(1.0)
+    assert found["fid@sampler=heun,calls=10"].value == pytest.approx((10 / 5 + 5) ** 2)
+    assert found["fid@sampler=heun,calls=10"].spec["calls"] == 10
+    settings.samplers = ()
+    assert next(iter(fidelity.fid_at_calls.compute(context))) == "fid@sampler=own,calls=1"
