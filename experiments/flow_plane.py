@@ -3,7 +3,8 @@
     python launch.py train --config=experiments/flow_plane.py:checkerboard --workdir=runs/plane
     python launch.py evaluate --workdir=runs/plane
 
-Rational-quadratic couplings (Durkan et al. 2019, arXiv 1906.04032). The density of `gaussians`, the
+Rational-quadratic couplings (Durkan et al. 2019, arXiv 1906.04032), or with `continuous` an ODE
+(FFJORD, Grathwohl et al. 2019, arXiv 1810.01367). The density of `gaussians`, the
 default, and of `checkerboard` is known: `excess_nll` is the distance from it.
 
 Measured: table `plane_density` of docs/results.md.
@@ -16,12 +17,13 @@ KNOWN = ("gaussians", "checkerboard")
 
 @experiment(
     "flow",
+    flow={"": "coupling", "continuous": "continuous"},
     data={
         "": "gaussians",
         **{name: name for name in ("checkerboard", "moons", "pinwheel", "swiss_roll")},
     },
 )
-def get_config(config, data):
+def get_config(config, flow, data):
     config.steps = 8_000
     config.batch_size = 512
     config.steps_per_dispatch = 50
@@ -41,3 +43,7 @@ def get_config(config, data):
     config.model.layers = 4
     config.model.hidden = (64, 64)
     config.model.bins = 16
+    if flow == "continuous":
+        config.model.flow = flow
+        config.model.layers = 1
+        config.model.hidden = (64, 64, 64)

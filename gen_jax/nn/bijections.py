@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_jax.likelihoods import softplus
-from gen_jax.nn import patches
+from gen_jax.nn import ode, patches
 
 Params = Any
 Mapped = tuple[jax.Array, jax.Array]
@@ -386,6 +386,43 @@ class MaskedAutoregressive:
         start = call("start", len(y)), jnp.zeros_like(elements[0])
         _, (x, log_dets) = jax.lax.scan(step, start, (jnp.arange(y.shape[1]), elements))
         return jnp.moveaxis(x, 0, 1), log_dets.sum(0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Continuous:
+    """x moves along dx/dt = f(x, t) from time 0 to 1: Grathwohl et al. 2019 (FFJORD, 1810.01367).
+
+    Its inverse goes back, and differs from the exact one by the error of the ODE's steps. Vectors
+    have at most `ode.EXACT_TRACE` numbers, so that the trace is exact.
+
+    Attributes:
+      network: `(x, context)` -> [B, D, 1], whose context has the time too; it must be smooth.
+      steps: of the ODE.
+    """
+
+    network: nn.Module
+    steps: int
+
+    def _with_time(self, x, context, time):
+        times = jnp.broadcast_to(jnp.asarray(time, x.dtype), (len(x), 1))
+        return times if context is None else jnp.concatenate([context, times], 1)
+
+    def init(self, key, x, context):
+        return self.network.init(key, x, self._with_time(x, context, 0.0))["params"]
+
+    def _move(self, params, x, context, first, last):
+        def slope(time, state):
+            given = self._with_time(x, context, time)
+            moves = lambda y: self.network.apply({"params": params}, y, given)[..., 0]  # noqa: E731
+            return ode.with_trace(moves, state[0], None)
+
+        return ode.runge_kutta(slope, (x, jnp.zeros(len(x), x.dtype)), first, last, self.steps)
+
+    def forward(self, params, x, context):
+        return self._move(params, x, context, 0.0, 1.0)
+
+    def inverse(self, params, y, context):
+        return self._move(params, y, context, 1.0, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from gen_jax.families.flow.networks import GatedConvolutions, Perceptron
 from gen_jax.families.requirements import CONDITIONS, IMAGES, Requirement, Values, only
 from gen_jax.nn import bijections as b
 from gen_jax.nn.made import MADE
+from gen_jax.nn.ode import EXACT_TRACE
 from gen_jax.nn.sequence import Head, Reader
 from gen_jax.nn.transformer import Transformer
 from gen_jax.settings import Setting
@@ -26,8 +27,9 @@ TRANSFORMS = ("additive", "affine", "spline", "logistic_mixture")
 SETTINGS = {
     "flow": Setting(
         "coupling",
-        "coupling: of vectors; autoregressive: MAF; multiscale, transformer: of images",
-        choices=("coupling", "autoregressive", "multiscale", "transformer"),
+        "coupling: of vectors; autoregressive: MAF; continuous: FFJORD; multiscale, transformer: "
+        "of images",
+        choices=("coupling", "autoregressive", "multiscale", "transformer", "continuous"),
     ),
     "transform": Setting("affine", "of each dimension", choices=TRANSFORMS),
     "bins": Setting(8, "of a spline", minimum=2, maximum=256),
@@ -51,6 +53,7 @@ SETTINGS = {
         minimum=1,
         smoke=(),
     ),
+    "ode_steps": Setting(10, "of each layer of a continuous flow", minimum=1, smoke=3),
     "patch": Setting(4, "side of the squares that a transformer reads", minimum=1),
     "blocks": Setting(4, "of each transformer", minimum=1, smoke=1),
     "heads": Setting(4, "of each transformer's attention", minimum=1, smoke=1),
@@ -94,6 +97,12 @@ _EVEN = Values(
     None,
 )
 
+_FEW = Values(
+    f"examples of at most {EXACT_TRACE} numbers",
+    lambda spec: spec.num_dims <= EXACT_TRACE,
+    None,
+)
+
 REQUIREMENTS = (
     Requirement({}, {"data": _REAL}, "a density is of real numbers"),
     Requirement(
@@ -103,6 +112,7 @@ REQUIREMENTS = (
         {"dequantization": only("variational")}, {"data": _BYTES}, "the noise is that of bytes"
     ),
     Requirement({"flow": only("multiscale")}, {"data": _EVEN}, "squares become channels"),
+    Requirement({"flow": only("continuous")}, {"data": _FEW}, "the trace of its slope is exact"),
     Requirement({"conditional": only(True)}, {"data": CONDITIONS}, "there is nothing to be given"),
 )
 
@@ -173,6 +183,8 @@ def _layer(model: ConfigDict, spec: DataSpec) -> b.Bijection:
     if model.flow == "autoregressive":
         network = MADE(spec.num_dims, hidden, transform.num_params, starts_at_zero=True)
         return b.Chain((*_between(model), b.MaskedAutoregressive(transform, network)))
+    if model.flow == "continuous":
+        return b.Chain((*_between(model), b.Continuous(Perceptron(hidden, 1), model.ode_steps)))
     network = Perceptron(hidden, transform.num_params)
     return b.Chain((*_between(model), *_pair("alternate", transform, lambda: network)))
 

@@ -18,9 +18,9 @@ from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Context, Subject, denoising
 from gen_jax.families.base import Autoencoder, Density, Sampler
-from gen_jax.families.diffusion import density
 from gen_jax.families.diffusion.family import Diffusion
 from gen_jax.families.diffusion.process import PREDICTIONS, SCALINGS, SCHEDULES, Process
+from gen_jax.nn import ode
 
 OPTIONS = {"sampler": "ddim", "steps": 100, "eta": 0.0, "churn": 0.0, "guidance": 1.0}
 OPTIONS["guidance_interval"] = (0.0, 1e3)
@@ -189,12 +189,12 @@ def test_the_estimated_trace_is_right_in_the_mean():
     matrix = jnp.float32(RNG.normal(size=(20, 20)))
     y = jnp.float32(RNG.normal(size=(5_000, 20)))
     signs = jnp.float32(RNG.choice([-1, 1], size=y.shape))
-    moved, trace = density.with_trace(lambda y: y @ matrix.T, y, signs)
+    moved, trace = ode.with_trace(lambda y: y @ matrix.T, y, signs)
     np.testing.assert_allclose(moved, y @ matrix.T, rtol=1e-4, atol=1e-4)
     error = np.std(trace) / 5_000**0.5
     assert abs(trace.mean() - jnp.trace(matrix)) < 5 * error
     small = matrix[:3, :3]
-    _, exactly = density.with_trace(lambda y: jnp.tanh(y @ small.T), y[:9, :3], signs[:9, :3])
+    _, exactly = ode.with_trace(lambda y: jnp.tanh(y @ small.T), y[:9, :3], signs[:9, :3])
     each = [jnp.trace(jax.jacfwd(lambda v: jnp.tanh(v @ small.T))(row)) for row in y[:9, :3]]
     np.testing.assert_allclose(exactly, each, rtol=1e-4, atol=1e-5)
 
