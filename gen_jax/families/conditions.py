@@ -1,4 +1,4 @@
-"""What models are given of an example: its label, or vectors, standardised."""
+"""What models are given of an example: its label, vectors, standardised, or a part of it."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -40,6 +40,19 @@ def labels(
         kept = keys_lib.uniform(keys_lib.named(keys, "label")) >= dropout
         context = context * kept[:, None]
     return context
+
+
+def check_mask(mask: jax.Array, x: jax.Array) -> None:
+    """Refuses a mask of what is known that has not the shape of x.
+
+    Raises:
+      UserError: naming both shapes.
+    """
+    if jnp.shape(mask) != jnp.shape(x):
+        raise UserError(
+            f"mask has shape {list(jnp.shape(mask))}; it must be that of x, "
+            f"{list(jnp.shape(x))}, 1 where x is known"
+        )
 
 
 def check_guidance(guidance: float, given: Sequence[str], dropout: float) -> None:

@@ -225,11 +225,7 @@ class Autoregressive:
         options: Options,
     ) -> jax.Array:
         """See `base.Completer`. Exact where what is known comes first in one of the orders."""
-        if np.shape(mask) != np.shape(batch["x"]):
-            raise UserError(
-                f"mask has shape {list(np.shape(mask))}; it must be that of x, "
-                f"{list(np.shape(batch['x']))}, 1 where x is known"
-            )
+        conditions.check_mask(mask, batch["x"])
         known = np.asarray(mask, bool).reshape(len(mask), -1)
         order = self._order_of(known)
         x, mask = batch["x"], jnp.asarray(known.reshape(batch["x"].shape))

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch, DataSpec
-from gen_jax.errors import UserError
 from gen_jax.families import conditions
 from gen_jax.families.base import Extra, LogProb, Options, Params
 
@@ -112,11 +111,7 @@ class AbsorbingDiffusion:
         options: Options,
     ) -> jax.Array:
         """See `base.Completer`: what is known is seen from the start, whichever it is."""
-        if jnp.shape(mask) != jnp.shape(batch["x"]):
-            raise UserError(
-                f"mask has shape {list(jnp.shape(mask))}; it must be that of x, "
-                f"{list(jnp.shape(batch['x']))}, 1 where x is known"
-            )
+        conditions.check_mask(mask, batch["x"])
         x, known = batch["x"].astype(jnp.int32), jnp.asarray(mask, bool)
         return self._reveal(params, x, known, keys, batch, options)
 
