@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import cli
+import jax
 import pytest
 
 import gen_jax
@@ -64,7 +65,11 @@ def _path_through_the_code(name):
 
 
 # Their parts are those of others.
-LONG = ("nice_mnist.py", "pixelcnn_fashion_mnist.py", "realnvp_mnist.py")
+LONG = (
+    *("nice_mnist.py", "pixelcnn_fashion_mnist.py", "realnvp_mnist.py"),
+    *("consistency_digits.py", "consistency_mnist.py", "diffusion_fashion_mnist.py"),
+    *("flow_matching_fashion_mnist.py", "latent_diffusion_mnist.py", "d3pm_text.py"),
+)
 # One of those that are alike belongs to the quick tests.
 FIRST = {path: name for name in reversed(FILES) for path in [_path_through_the_code(name)]}
 SMOKES = [
@@ -110,6 +115,8 @@ def test_smoke(name, data, tmp_path, capfd):
         assert "Flow, DequantizedFlow, GAN, VAE" in told
     assert launch.main(["report", at]) == 0
     assert next(iter(metrics)) in (workdir / "report.html").read_text()
+    # So many programs in one process would run it out of memory maps, of which Linux has a limit.
+    jax.clear_caches()
 
 
 @pytest.mark.parametrize("name", VARIANTS)

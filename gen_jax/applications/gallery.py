@@ -173,12 +173,12 @@ def plane_density(context: Context, size: int = 160) -> np.ndarray | None:
     log_density = likelihood.log_prob(subject, examples, settings, 1).value
     lines = []
     if _has_plane_of_latents(context):
-        along = np.linspace(-2.5, 2.5, 1_001)
-        for at in np.linspace(-2.5, 2.5, 21):
-            across = np.stack([along, np.full_like(along, at)], 1)
-            given = _of_one_example(context, len(along))
-            ways = np.float32([across, across[:, ::-1]])
-            lines += [np.asarray(subject.decode(z, given)) for z in ways]
+        along, places = np.linspace(-2.5, 2.5, 301), np.linspace(-2.5, 2.5, 21)
+        across = np.stack(np.broadcast_arrays(along, places[:, None]), -1)
+        # All in one call: of some models each takes a hundred of the network.
+        z = np.float32(np.concatenate([across, across[..., ::-1]])).reshape(-1, 2)
+        decoded = np.asarray(subject.decode(z, _of_one_example(context, len(z))))
+        lines = list(decoded.reshape(-1, len(along), 2))
     return charts.density(log_density.reshape(size, size), (left, right, bottom, top), lines)
 
 

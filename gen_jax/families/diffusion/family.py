@@ -20,7 +20,6 @@ from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.measurements import Measurement
 
 WEIGHTINGS = ("simple", "elbo", "min_snr")
-_LATENT_STEPS = 25  # of the ODE between data and their latents
 _FINE = 1_000  # steps of a ladder of which a part is taken
 _MIN_SNR = 5.0  # gamma of Hang et al. 2023 (arXiv 2303.09556)
 
@@ -175,11 +174,16 @@ class Diffusion:
         """As many as x has dimensions."""
         return self.spec.num_dims
 
+    @property
+    def _latent_steps(self) -> int:
+        """Of the ODE without a trace, which pictures need less sharply than figures a density."""
+        return max(self.ode_steps // 4, 1)
+
     def encode(self, params: Params, extra: Extra, batch: Batch) -> DiagonalGaussian:
         """The noise that the ODE makes of x, about standard normal: all of q(z|x) is there."""
         denoise, (first, last) = self.denoiser(params, extra, batch), self._ends()
         x = self.standardized(extra, batch["x"])
-        y = transport(denoise, self.process, x, (first, last), _LATENT_STEPS)
+        y = transport(denoise, self.process, x, (first, last), self._latent_steps)
         z = (y / jnp.sqrt(1 + jnp.exp(-last))).reshape(len(y), -1)
         return DiagonalGaussian(z, jnp.full_like(z, -jnp.inf))
 
@@ -195,7 +199,7 @@ class Diffusion:
         denoise, (first, last) = self.denoiser(params, extra, condition), self._ends()
         y = z.reshape(len(z), *self.spec.shape) * jnp.sqrt(1 + jnp.exp(-last))
         return self.in_units(
-            extra, transport(denoise, self.process, y, (last, first), _LATENT_STEPS)
+            extra, transport(denoise, self.process, y, (last, first), self._latent_steps)
         )
 
     def edit(

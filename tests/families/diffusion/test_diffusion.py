@@ -431,7 +431,7 @@ def test_a_film_begins_with_noise_and_ends_with_the_sample(sampler):
     ("schedule", "scaling"), [("cosine", "preserving"), ("log_normal", "exploding")]
 )
 def test_latents_are_standard_normal_and_lead_back(schedule, scaling):
-    family = best(schedule, scaling)
+    family = best(schedule, scaling, ode_steps=100)
     assert families.has(family, Autoencoder) and family.latent_dim == 2
     x = jnp.float32(exact().rvs(3_000, random_state=0))
     found = jax.jit(lambda x: family.encode({"denoiser": {}}, EXTRA, {"x": x}))(x)
