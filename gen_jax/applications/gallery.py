@@ -169,7 +169,7 @@ def plane_density(context: Context, size: int = 160) -> np.ndarray | None:
     grid = np.meshgrid(np.linspace(left, right, size), np.linspace(bottom, top, size))
     x = np.float32(np.stack(grid, -1).reshape(-1, 2))
     examples = ArrayExamples("plane", {"x": x, **(_of_one_example(context, len(x)) or {})})
-    settings = ConfigDict({**context.settings, "num_examples": 0})
+    settings = ConfigDict({**context.settings, "num_examples": 0, "batch_size": 10 * size})
     log_density = likelihood.log_prob(subject, examples, settings, 1).value
     lines = []
     if _has_plane_of_latents(context):
