@@ -149,12 +149,12 @@ class Subject:
     ) -> np.ndarray:
         """Examples like x [N, *shape] in model units, each by its own key: see `base.Editor`."""
         family = families.require(self.family, "edit", Editor)
-        options = {**self.options, **(options or {})}
-        options.pop("batch_size", None)
-        model, key = (self.params, self.extra), keys_lib.stream(seed, "edit")
-        batch = {**(condition or {}), "x": jnp.asarray(x)}
-        index, level = np.arange(len(x), dtype=np.int32), np.float32(noise_level)
-        return np.asarray(_edit(family, FrozenDict(options), *model, batch, key, index, level))
+        options = {"batch_size": 1_000, **self.options, **(options or {})}
+        size = options.pop("batch_size")
+        draw = functools.partial(_edit, family, FrozenDict(options), self.params, self.extra)
+        key, level = keys_lib.stream(seed, "edit"), np.float32(noise_level)
+        arrays = {**(condition or {}), "x": x}
+        return _in_parts(lambda index, own: draw(own, key, index, level), arrays, size)
 
     def restore(
         self,
@@ -171,16 +171,14 @@ class Subject:
         """
         family = families.require(self.family, "restore", Restorer)
         options = {"batch_size": 1_000, **self.options, **(options or {})}
-        size, num = min(options.pop("batch_size"), len(y)), len(y)
-        model, key = (self.params, self.extra), keys_lib.stream(seed, "restore")
-        parts = []
-        for start in range(0, num, size):
-            index = np.minimum(np.arange(start, start + size), num - 1)
-            own = {name: np.asarray(array)[index] for name, array in (condition or {}).items()}
-            seen = (measurement, jnp.asarray(y)[index])
-            x = _restore(family, FrozenDict(options), *model, *seen, key, np.int32(index), own)
-            parts.append(np.asarray(x)[: num - start])
-        return np.concatenate(parts)
+        size, key = options.pop("batch_size"), keys_lib.stream(seed, "restore")
+        model = (self.params, self.extra, measurement)
+        draw = functools.partial(_restore, family, FrozenDict(options), *model)
+
+        def some(index, own):
+            return draw(own.pop("y"), key, index, own)
+
+        return _in_parts(some, {**(condition or {}), "y": y}, size)
 
     def encode(self, batch: Batch) -> DiagonalGaussian:
         """q(z|x) of a batch: mean and log variance [B, latent_dim]."""
@@ -194,6 +192,20 @@ class Subject:
         """
         family = families.require(self.family, "decode", Autoencoder)
         return _decode(family, self.params, self.extra, jnp.asarray(z), condition or {})
+
+
+def _in_parts(draw, arrays: Batch, size: int) -> np.ndarray:
+    """`draw(index [S], arrays [S, ...])` over the rows of arrays [N, ...], at most `size` at once.
+
+    The last rows are drawn with copies, as a program is compiled for each size.
+    """
+    num, parts = len(next(iter(arrays.values()))), []
+    size = min(size, num)
+    for start in range(0, num, size):
+        index = np.minimum(np.arange(start, start + size, dtype=np.int32), num - 1)
+        own = {name: np.asarray(array)[index] for name, array in arrays.items()}
+        parts.append(np.asarray(draw(index, own))[: num - start])
+    return np.concatenate(parts)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -12,7 +12,7 @@ from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch
 from gen_jax.families.base import Extra, Options, Params
 from gen_jax.families.diffusion.family import Diffusion
-from gen_jax.families.diffusion.samplers import all_of, noise_of, steps_of
+from gen_jax.families.diffusion.samplers import all_of, noise_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,14 +83,14 @@ class ConsistencyModel:
         draws = keys_lib.named(keys, "steps")
 
         def step(x, inputs):
-            number, log_snr = inputs[:2]
+            number, log_snr = inputs
             level = jnp.exp(-log_snr / 2)
             fresh = noise_of(draws, number, x.shape[1:])
             noise = jnp.where(number == 0, start * jnp.sqrt(1 + level**-2), fresh)
             y = jnp.where(number == 0, 0.0, x) + level * noise
             return lead(y, all_of(level, y))[0], None
 
-        x, _ = jax.lax.scan(step, jnp.zeros_like(start), steps_of(own.process, ladder))
+        x, _ = jax.lax.scan(step, jnp.zeros_like(start), (jnp.arange(steps), ladder))
         return own.in_units(extra, x)
 
     def sampling_calls(self, options: Options) -> int:
