@@ -16,7 +16,7 @@ from gen_jax.config import experiment
 
 @experiment("diffusion", size=("", "gpu"))
 def get_config(config, size):
-    config.steps = 8_000
+    config.steps = 2_500
     config.batch_size = 64
     config.steps_per_dispatch = 10
     config.log_every = 100
