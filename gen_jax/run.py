@@ -195,7 +195,7 @@ class Run:
         return self.subject.edit(given["x"], noise_level, condition, seed, self._options(options))
 
     def sampling_calls(self, **options: Any) -> int | None:
-        """Calls of the network for each sample; None where a model has no steps to choose.
+        """Calls of the network for each sample; None where a model has no number of them.
 
         Args:
           **options: keys of the config's `sample` section.

@@ -328,8 +328,8 @@ class Film(Protocol):
 class CallsCounted(Protocol):
     """A model that draws a sample by a number of network calls that can be chosen."""
 
-    def sampling_calls(self, options: Options) -> int:
-        """Calls of the network for each sample."""
+    def sampling_calls(self, options: Options) -> int | None:
+        """Calls of the network for each sample; None where each has its own number."""
 
     def within_calls(self, options: Options, calls: int) -> Options:
         """The options with as many steps as take no more calls, of one step at least."""

@@ -84,7 +84,13 @@ SETTINGS = {
 
 SAMPLE_OPTIONS = {
     "sampler": Setting(
-        "dpm", "ddim, corrected, heun or dpm", choices=tuple(SAMPLERS), affects="figures"
+        "dpm",
+        "ddim, corrected, heun, dpm or adaptive",
+        choices=tuple(SAMPLERS),
+        affects="figures",
+    ),
+    "tolerance": Setting(
+        1e-3, "of adaptive, relative and absolute", minimum=1e-7, affects="figures"
     ),
     "steps": Setting(50, "of the sampler", minimum=1, maximum=100_000, smoke=3, affects="figures"),
     "eta": Setting(0.0, "noise of ddim; 1: the ancestral sampler", maximum=1.0, affects="figures"),

@@ -1,13 +1,12 @@
 """The density of data by the probability-flow ODE of a denoiser."""
 
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from gen_jax.families.diffusion.process import Process
-from gen_jax.families.diffusion.samplers import Denoise
+from gen_jax.families.diffusion.samplers import Denoise, probability_flow
 from gen_jax.nn import ode
 
 
@@ -31,8 +30,7 @@ def log_density(
       ends: l of the least and of the most noise.
       steps: of the ODE, with four calls of the network in each.
     """
-
-    slope = _slope(denoise, process)
+    slope = probability_flow(denoise, process)
     first, last = (-end / 2 for end in ends)
 
     def both(along, state):
@@ -53,19 +51,8 @@ def transport(
     steps: int,
 ) -> jax.Array:
     """y = z / alpha [B, ...] at the l of the first end -> what the ODE makes of it at the other."""
-    slope = _slope(denoise, process)
+    slope = probability_flow(denoise, process)
     first, last = (-end / 2 for end in ends)
     return ode.runge_kutta(
         lambda along, state: (slope(along, state[0]),), (y,), first, last, steps
     )[0]
-
-
-def _slope(denoise: Denoise, process: Process) -> Callable:
-    """dy/d ln s = s noise(y), with s = sigma / alpha."""
-
-    def slope(along, y):
-        log_snr = jnp.full(len(y), -2 * along)
-        alpha = process.scales(log_snr[0])[0]
-        return jnp.exp(along) * denoise(alpha * y, log_snr)[1]
-
-    return slope

@@ -85,30 +85,45 @@ class Diffusion:
         self, params: Params, extra: Extra, keys: jax.Array, condition: Batch, options: Options
     ) -> jax.Array:
         """One x for each key, by `options["sampler"]` in `options["steps"]` steps."""
-        denoise = self._guided(params, extra, condition, options)
-        sampler = SAMPLERS[options["sampler"]]
-        return self.in_units(
-            extra, self._draw(keys, options["steps"], sampler, denoise, options)[0]
-        )
+        return self.in_units(extra, self._sampled(params, extra, keys, condition, options)[0])
 
     def film(
         self, params: Params, extra: Extra, keys: jax.Array, condition: Batch, options: Options
     ) -> jax.Array:
         """See `base.Film`: z at each step, as wide as the data, and what became of it."""
-        denoise = self._guided(params, extra, condition, options)
-        sampler = SAMPLERS[options["sampler"]]
-        x, path = self._draw(keys, options["steps"], sampler, denoise, options)
+        x, path = self._sampled(params, extra, keys, condition, options)
         alpha, sigma = self.process.scales(self.process.ladder(options["steps"]))
         width = jnp.sqrt(alpha**2 + sigma**2).reshape(-1, *[1] * x.ndim)
         return self.in_units(extra, jnp.concatenate([path / width, x[None]]))
 
-    def sampling_calls(self, options: Options) -> int:
+    def sampling_calls(self, options: Options) -> int | None:
         """See `base.CallsCounted`."""
         return sampling_calls(options)
 
     def within_calls(self, options: Options, calls: int) -> Options:
         """See `base.CallsCounted`."""
         return within_calls(options, calls)
+
+    def _sampled(self, params, extra, keys, condition, options):
+        """Standardised x [B, ...] and the path to it."""
+
+        def drawn(keys, condition):
+            denoise = self._guided(params, extra, condition, options)
+            sampler = SAMPLERS[options["sampler"]]
+            return self._draw(keys, options["steps"], sampler, denoise, options)
+
+        return self._with_own_steps(drawn, options, keys, condition)
+
+    def _with_own_steps(self, drawn, options, *batched):
+        """drawn(*batched), one example at a time where a sampler's steps depend on the batch.
+
+        So a sample is the same whatever others are drawn with it.
+        """
+        if options["sampler"] != "adaptive":
+            return drawn(*batched)
+        one = lambda *own: drawn(*jax.tree.map(lambda array: array[None], own))  # noqa: E731
+        x, path = jax.vmap(one)(*batched)
+        return x[:, 0], jnp.moveaxis(path[:, :, 0], 0, 1)
 
     def _draw(self, keys, steps, sampler, denoise, *more):
         """What a sampler makes of noise."""
@@ -219,12 +234,15 @@ class Diffusion:
         begin = jnp.minimum(begin, _FINE - 2)  # a ladder rises
         ladder = jnp.interp(jnp.linspace(begin, _FINE - 1, options["steps"]), places, whole)
         alpha, sigma = self.process.scales(ladder[0])
-        noise = keys_lib.normal(keys_lib.named(keys, "start"), self.spec.shape)
-        z = alpha * self.standardized(extra, batch["x"]) + sigma * noise
-        denoise = self._guided(params, extra, batch, options)
-        steps = keys_lib.named(keys, "steps")
-        sampler = SAMPLERS[options["sampler"]]
-        return self.in_units(extra, sampler(denoise, self.process, ladder, z, steps, options)[0])
+
+        def drawn(keys, batch):
+            noise = keys_lib.normal(keys_lib.named(keys, "start"), self.spec.shape)
+            z = alpha * self.standardized(extra, batch["x"]) + sigma * noise
+            denoise = self._guided(params, extra, batch, options)
+            sampler, steps = SAMPLERS[options["sampler"]], keys_lib.named(keys, "steps")
+            return sampler(denoise, self.process, ladder, z, steps, options)
+
+        return self.in_units(extra, self._with_own_steps(drawn, options, keys, batch)[0])
 
     def _ends(self) -> tuple[jax.Array, jax.Array]:
         """l of the least and of the most noise."""

@@ -17,12 +17,14 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
+from gen_jax.errors import UserError
 from gen_jax.families.base import Options
 from gen_jax.families.diffusion.process import Process
 
 Denoise = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 Sampled = tuple[jax.Array, jax.Array]
 
+_MOST_STEPS = 4_096  # of the adaptive sampler
 _CORRECTION = 0.16  # r of Song et al. 2021 (arXiv 2011.13456), table 5
 
 
@@ -186,18 +188,90 @@ def dpm(
     return x, path
 
 
-SAMPLERS = {"ddim": ddim, "corrected": corrected, "heun": heun, "dpm": dpm}
+def probability_flow(denoise: Denoise, process: Process) -> Callable:
+    """The ODE's `(ln s, y [B, ...]) -> dy/d ln s`, of y = z / alpha and s = sigma / alpha.
+
+    Karras et al. 2022 (arXiv 2206.00364), equation 1: dy/ds is the noise that is in z.
+    """
+
+    def slope(log_level, y):
+        log_snr = all_of(-2 * log_level, y)
+        alpha = process.scales(log_snr[0])[0]
+        return jnp.exp(log_level) * denoise(alpha * y, log_snr)[1]
+
+    return slope
 
 
-def sampling_calls(options: Options) -> int:
-    """How often a sampler asks the network for each sample."""
+def adaptive(
+    denoise: Denoise,
+    process: Process,
+    ladder: jax.Array,
+    z: jax.Array,
+    keys: jax.Array,
+    options: Options,
+) -> Sampled:
+    """The ODE by Tsitouras' rule of order 5, in as many steps as `tolerance` asks for.
+
+    The steps are common to the batch: a caller that wants each sample apart gives one at a time.
+
+    Raises:
+      UserError: if diffrax is not installed.
+    """
+    try:
+        import diffrax
+    except ImportError as error:
+        raise UserError(
+            "sampler=adaptive needs diffrax; install it by: pip install 'gen_jax[ode]'"
+        ) from error
+    slope = probability_flow(denoise, process)
+    levels = -ladder / 2
+    found = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda level, y, _: slope(level, y)),
+        diffrax.Tsit5(),
+        t0=levels[0],
+        t1=levels[-1],
+        dt0=None,
+        y0=z / process.scales(ladder[0])[0],
+        saveat=diffrax.SaveAt(ts=levels),
+        stepsize_controller=diffrax.PIDController(options["tolerance"], options["tolerance"]),
+        max_steps=_MOST_STEPS,
+        throw=False,
+    )
+    y = found.ys
+    alpha = process.scales(ladder)[0].reshape(-1, *[1] * z.ndim)
+    # At the least noise the slope is that noise times its level.
+    return y[-1] - slope(levels[-1], y[-1]), alpha * y
+
+
+SAMPLERS = {
+    "ddim": ddim,
+    "corrected": corrected,
+    "heun": heun,
+    "dpm": dpm,
+    "adaptive": adaptive,
+}
+
+
+def sampling_calls(options: Options) -> int | None:
+    """How often a sampler asks the network for each sample; None where that depends on it."""
+    if options["sampler"] == "adaptive":
+        return None
     twice = options["sampler"] in ("corrected", "heun")
     steps = 2 * options["steps"] - 1 if twice else options["steps"]
     return steps * (2 if options["guidance"] != 1 else 1)
 
 
 def within_calls(options: Options, calls: int) -> Options:
-    """The options with the most steps, of one at least, that take no more calls."""
+    """The options with the most steps, of one at least, that take no more calls.
+
+    Raises:
+      UserError: for a sampler whose steps are as many as each sample needs.
+    """
+    if options["sampler"] == "adaptive":
+        raise UserError(
+            "sampler=adaptive takes as many calls as each sample needs; name others by "
+            "--config.eval.samplers=ddim,heun,dpm"
+        )
     if options["guidance"] != 1:
         calls //= 2
     twice = options["sampler"] in ("corrected", "heun")

@@ -1,6 +1,7 @@
 """Diffusion of Gaussian data, of which the best denoiser is known."""
 
 import dataclasses
+import sys
 
 import flax.linen as nn
 import jax
@@ -23,7 +24,7 @@ from gen_jax.families.diffusion.process import PREDICTIONS, SCALINGS, SCHEDULES,
 from gen_jax.nn import ode
 
 OPTIONS = {"sampler": "ddim", "steps": 100, "eta": 0.0, "churn": 0.0, "guidance": 1.0}
-OPTIONS["guidance_interval"] = (0.0, 1e3)
+OPTIONS |= {"guidance_interval": (0.0, 1e3), "tolerance": 1e-3}
 RNG = np.random.default_rng(0)
 # Of the data in units in which they have mean 0 and variance 1: correlated, so that no sampler is
 # right by chance, and given a label of another mean.
@@ -126,6 +127,8 @@ SAMPLED = [
     ("straight", "convex", "velocity", {"sampler": "ddim", "eta": 1.0, "steps": 300}),
     ("cosine", "preserving", "v", {"sampler": "corrected", "steps": 150}),
     ("log_normal", "exploding", "v", {"sampler": "corrected", "steps": 100}),
+    ("log_normal", "exploding", "v", {"sampler": "adaptive", "steps": 2}),
+    ("straight", "convex", "velocity", {"sampler": "adaptive", "steps": 1_000}),
 ]
 
 
@@ -140,6 +143,28 @@ def test_every_sampler_lands_on_the_data(schedule, scaling, prediction, options)
     np.testing.assert_allclose((x.mean(0) - expected.mean) / scale, 0, atol=0.05)
     found = np.cov(x.T) / np.outer(scale, scale)
     np.testing.assert_allclose(found, expected.cov / np.outer(scale, scale), atol=0.05)
+
+
+def test_a_sample_of_adaptive_steps_is_the_same_in_any_batch():
+    family, params, extra, batch = build(IMAGES["even"])
+    keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(3))
+    options = OPTIONS | {"sampler": "adaptive", "steps": 3, "tolerance": 0.1, "guidance": 2.0}
+    condition = {"label": batch["label"][:3]}
+    found = family.film(params, extra, keys, condition, options)
+    assert found.shape == (4, 3, 8, 8, 1) and np.isfinite(found).all()
+    alone = family.sample(params, extra, keys[1:2], {"label": condition["label"][1:2]}, options)
+    np.testing.assert_allclose(found[-1, 1], alone[0], atol=1e-3)
+    assert family.sampling_calls(options) is None
+    with pytest.raises(UserError, match="adaptive takes as many calls as each sample needs"):
+        family.within_calls(options, 10)
+
+
+def test_adaptive_steps_without_their_library_say_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "diffrax", None)
+    family = best()
+    keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(2))
+    with pytest.raises(UserError, match="pip install 'gen_jax\\[ode\\]'"):
+        family.sample({"denoiser": {}}, EXTRA, keys, {}, OPTIONS | {"sampler": "adaptive"})
 
 
 def test_one_ancestral_step_is_ddpms_posterior():
