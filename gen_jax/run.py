@@ -17,8 +17,8 @@ from gen_jax.data.examples import ArrayExamples, chosen_rows
 from gen_jax.data.examples import batch as make_batch
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
-from gen_jax.evaluation import Subject, likelihood
-from gen_jax.families.base import Autoencoder, CallsCounted, Editor, Restorer, Sampler
+from gen_jax.evaluation import Subject, features, likelihood
+from gen_jax.families.base import Autoencoder, CallsCounted, Editor, Guided, Restorer, Sampler
 from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.measurements import Measurement
 from gen_jax.report import card
@@ -193,6 +193,41 @@ class Run:
         given = self._examples(x, label).gather(np.arange(len(x)))
         condition = {"label": given["label"]} if self.subject.num_classes else None
         return self.subject.edit(given["x"], noise_level, condition, seed, self._options(options))
+
+    def guide(
+        self,
+        label: Labels,
+        num: int = 1,
+        judge: str = "",
+        strength: float = 1.0,
+        seed: int = 0,
+        **options: Any,
+    ) -> np.ndarray:
+        """Samples that a classifier takes for a label, also of a model that was given none.
+
+        Args:
+          label: one for all or one for each, by number or, where the data have names, by name.
+          num: how many.
+          judge: name or file of the classifier; "" for the data's own, as `eval.judge` names it.
+          strength: how often the classifier's log-probability counts.
+          seed: of what is drawn.
+          **options: keys of the config's `sample` section.
+
+        Raises:
+          UserError: for a model that cannot, or a label, a judge or an option that there is not.
+        """
+        families.require(self.subject.family, "guide", Guided)
+        _check_whole("num", num, 1)
+        _check_whole("seed", seed, 0, 2**32 - 1)
+        if not 0 <= strength < math.inf:
+            raise UserError(f"strength={strength} must be a number from 0 up")
+        settings = self.experiment.config.eval.copy_and_resolve_references()
+        settings.judge = judge or settings.get("judge", "")
+        net = features.load(settings, self.experiment.dataset, self.workdir)
+        labels = self._labels(label, num, "sample", classes=self.spec.num_classes)
+        return self.subject.guide(
+            labels, net.module, net.params, strength, seed, self._options(options)
+        )
 
     def sampling_calls(self, **options: Any) -> int | None:
         """Calls of the network for each sample; None where a model has no number of them.
@@ -448,12 +483,14 @@ class Run:
                 f"x has shape {list(x.shape)}; this run's data are [{shape}], at least one of them"
             )
 
-    def _labels(self, label: Labels, num: int, name: str) -> np.ndarray:
+    def _labels(self, label: Labels, num: int, name: str, classes: int | None = None) -> np.ndarray:
         """Labels that a user gives with `num` arrays of that name, int32 [num], checked.
 
-        A model that is given none takes them as they are: a batch has labels all the same.
+        They are of so many classes, by default as the model is given. One that is given none takes
+        them as they are: a batch has labels all the same.
         """
-        classes = self.subject.num_classes
+        if classes is None:
+            classes = self.subject.num_classes
         if np.ndim(label) == 0:
             label = [label] * num
         if classes:

@@ -274,6 +274,15 @@ def test_a_run_restores_what_was_measured(tmp_path):
     with pytest.raises(UserError, match=r"noise_level=0 must be a number above 0"):
         run.edit(x, 0, label)
     assert run.sampling_calls(steps=7, guidance=2.0) == 14
+    drawn = run.sample(5, label)
+    np.testing.assert_allclose(run.guide(label, 5, strength=0.0), drawn, atol=1e-4)
+    assert np.abs(run.guide(label, 5, strength=50.0) - drawn).max() > 0.01
+    with pytest.raises(UserError, match="no label 10; valid are 0 to 9"):
+        run.guide(10)
+    with pytest.raises(UserError, match="strength=-1 must be a number from 0 up"):
+        run.guide(3, strength=-1)
+    with pytest.raises(UserError, match="no judge 'none'"):
+        run.guide(3, judge="none")
     with pytest.raises(UserError, match="given the label"):
         run.restore(y, measurement)
     with pytest.raises(UserError, match=r"needs \[N, 32, 1\] of 64 places"):

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from flax.core import FrozenDict
 
 from gen_jax import families
@@ -21,6 +22,7 @@ from gen_jax.families.base import (
     Editor,
     Family,
     Film,
+    Guided,
     Restorer,
     Sampler,
 )
@@ -180,6 +182,27 @@ class Subject:
 
         return _in_parts(some, {**(condition or {}), "y": y}, size)
 
+    def guide(
+        self,
+        label: np.ndarray,
+        judge: nn.Module,
+        judge_params: dict,
+        strength: float = 1.0,
+        seed: int = 0,
+        options: Mapping[str, Any] | None = None,
+    ) -> np.ndarray:
+        """Samples [N, *shape] in model units that a classifier takes for `label` [N].
+
+        Each has a key of its own, as in `sample`. The judge's log-probability counts `strength`
+        times. A class-conditional model is given the label too.
+        """
+        family = families.require(self.family, "guide", Guided)
+        options = {"batch_size": 1_000, **self.options, **(options or {})}
+        size, key = options.pop("batch_size"), keys_lib.stream(seed, "sample")
+        draw = functools.partial(_guide, family, FrozenDict(options), judge)
+        model = (self.params, self.extra, judge_params, np.float32(strength))
+        return _in_parts(lambda index, own: draw(*model, key, index, own), {"label": label}, size)
+
     def encode(self, batch: Batch) -> DiagonalGaussian:
         """q(z|x) of a batch: mean and log variance [B, latent_dim]."""
         family = families.require(self.family, "encode", Autoencoder)
@@ -227,6 +250,16 @@ def _continued(family, options, params, extra, prompt, length, key, index, condi
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _edit(family, options, params, extra, batch, key, index, level):
     return family.edit(params, extra, batch, keys_lib.per_example(key, index), level, options)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _guide(family, options, judge, params, extra, judge_params, strength, key, index, condition):
+    def log_prob(x, condition):
+        logits = jax.nn.log_softmax(judge.apply({"params": judge_params}, x)[0])
+        return strength * jnp.take_along_axis(logits, condition["label"][:, None], 1)[:, 0]
+
+    keys = keys_lib.per_example(key, index)
+    return family.guide(params, extra, keys, log_prob, condition, options)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

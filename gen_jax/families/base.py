@@ -291,6 +291,25 @@ class Restorer(Protocol):
         """
 
 
+class Guided(Protocol):
+    """A model whose samples can be drawn towards what a classifier finds likely."""
+
+    def guide(
+        self,
+        params: Params,
+        extra: Extra,
+        keys: jax.Array,
+        log_prob: Callable[[jax.Array, Batch], jax.Array],
+        condition: Batch,
+        options: Options,
+    ) -> jax.Array:
+        """A sample [B, *spec.shape] in model units for each of `keys` [B].
+
+        `log_prob(x, condition)` has the classifier's log-probability [B] of what is asked for, of
+        x in the units that networks read (`DataSpec.center`); it may be weighted.
+        """
+
+
 class Editor(Protocol):
     """A model that draws examples like given ones: noise is added to them, and removed."""
 

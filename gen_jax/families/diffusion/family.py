@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -87,6 +88,37 @@ class Diffusion:
         """One x for each key, by `options["sampler"]` in `options["steps"]` steps."""
         return self.in_units(extra, self._sampled(params, extra, keys, condition, options)[0])
 
+    def guide(
+        self,
+        params: Params,
+        extra: Extra,
+        keys: jax.Array,
+        log_prob: Callable[[jax.Array, Batch], jax.Array],
+        condition: Batch,
+        options: Options,
+    ) -> jax.Array:
+        """See `base.Guided`: Dhariwal and Nichol 2021 (arXiv 2105.05233), algorithm 2.
+
+        The classifier knows no noise, and is asked of what the network says is behind it (Bansal et
+        al. 2023, Universal Guidance, arXiv 2302.07121, equation 6).
+        """
+
+        def towards(denoise, condition):
+            def told(z, log_snr):
+                def likelihood(z):
+                    x, _ = denoise(z, log_snr)
+                    return log_prob(x * extra["std"] + extra["mean"], condition).sum(), x
+
+                pull, x = jax.grad(likelihood, has_aux=True)(z)
+                alpha, sigma = self.process.scales(log_snr.reshape(-1, *[1] * (z.ndim - 1)))
+                x += sigma**2 / alpha * pull
+                return x, (z - alpha * x) / sigma
+
+            return told
+
+        drawn = self._sampled(params, extra, keys, condition, options, towards)
+        return self.in_units(extra, drawn[0])
+
     def film(
         self, params: Params, extra: Extra, keys: jax.Array, condition: Batch, options: Options
     ) -> jax.Array:
@@ -104,11 +136,13 @@ class Diffusion:
         """See `base.CallsCounted`."""
         return within_calls(options, calls)
 
-    def _sampled(self, params, extra, keys, condition, options):
-        """Standardised x [B, ...] and the path to it."""
+    def _sampled(self, params, extra, keys, condition, options, changed=None):
+        """Standardised x [B, ...] and the path to it; `changed(denoise, condition)` denoises."""
 
         def drawn(keys, condition):
             denoise = self._guided(params, extra, condition, options)
+            if changed:
+                denoise = changed(denoise, condition)
             sampler = SAMPLERS[options["sampler"]]
             return self._draw(keys, options["steps"], sampler, denoise, options)
 

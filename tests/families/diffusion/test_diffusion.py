@@ -145,6 +145,28 @@ def test_every_sampler_lands_on_the_data(schedule, scaling, prediction, options)
     np.testing.assert_allclose(found, expected.cov / np.outer(scale, scale), atol=0.05)
 
 
+@pytest.mark.parametrize("sampler", ["dpm", "adaptive"])
+def test_guidance_by_a_classifier_tilts_the_density(sampler):
+    """p(x) exp(w x) of normal x is normal too, and what guides is exact of a linear exponent."""
+    family, weight = best("straight", "convex", "velocity"), np.array([0.4, -0.3])
+    keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(8_000))
+    options = OPTIONS | {"sampler": sampler, "steps": 60}
+    condition = {"label": jnp.arange(8_000) % 2}
+
+    def log_prob(x, own):  # the other class is drawn away from it
+        return (x @ jnp.float32(weight)) * (1 - 2 * own["label"])
+
+    draw = jax.jit(lambda k: family.guide({"denoiser": {}}, EXTRA, k, log_prob, condition, options))
+    x, expected = np.asarray(draw(keys), np.float64), exact()
+    scale = np.sqrt(np.diag(expected.cov))
+    for label, sign in enumerate((1, -1)):
+        own = x[label::2]
+        mean = expected.mean + sign * expected.cov @ weight
+        np.testing.assert_allclose((own.mean(0) - mean) / scale, 0, atol=0.06)
+        found = np.cov(own.T) / np.outer(scale, scale)
+        np.testing.assert_allclose(found, expected.cov / np.outer(scale, scale), atol=0.07)
+
+
 def test_a_sample_of_adaptive_steps_is_the_same_in_any_batch():
     family, params, extra, batch = build(IMAGES["even"])
     keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(3))
