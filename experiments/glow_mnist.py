@@ -14,11 +14,11 @@ from gen_jax.config import experiment
 
 @experiment("flow", data={"": "mnist", "fashion": "fashion_mnist"}, size=("", "gpu"))
 def get_config(config, data, size):
-    config.steps = 6_000
+    config.steps = 1_500
     config.batch_size = 32
     config.steps_per_dispatch = 10
     config.log_every = 100
-    config.eval_every = config.checkpoint_every = 1_000
+    config.eval_every = config.checkpoint_every = 500
     config.data.name = data
     config.data.preprocess = "uniform_dequantization"
     config.data.num_validation = 1_000
@@ -34,4 +34,5 @@ def get_config(config, data, size):
     config.model.channel_layers = (8, 8)
     if size == "gpu":
         config.steps, config.batch_size = 4_500, 128
+        config.eval_every = config.checkpoint_every = 1_500
         config.model.features, config.model.channel_layers = 96, (12, 12)
