@@ -5,8 +5,8 @@
 
 Zhai et al. 2024 (arXiv 2412.06329): layers that are autoregressive over patches of 4x4 pixels, each
 by a causal transformer, in turns from the first patch and from the last. As it is given the class,
-it classifies by Bayes' rule: `bayes_accuracy`. A short schedule for two CPU cores; `:gpu` is longer,
-for minutes of a GPU. `:fashion` is on Fashion-MNIST.
+it classifies by Bayes' rule: `bayes_accuracy`. A short schedule for two CPU cores; `:gpu` is
+longer, for minutes of a GPU. `:fashion` is on Fashion-MNIST.
 
 Measured: table `mnist_bits_per_dim` of docs/results.md.
 """
