@@ -3,7 +3,7 @@
     python launch.py train --config=experiments/diffusion_mnist.py --workdir=runs/diffusion_mnist
     python launch.py evaluate --workdir=runs/diffusion_mnist
 
-A U-Net over squares of 2x2 pixels with the noise of EDM (Karras et al. 2022, arXiv 2206.00364), 25
+A U-Net over squares of 2x2 pixels with the noise of Nichol and Dhariwal 2021 (arXiv 2102.09672), 25
 steps of DPM-Solver++. A short schedule for two CPU cores; `:gpu` is wider and longer, and reads
 single pixels.
 
@@ -15,8 +15,8 @@ from gen_jax.config import experiment
 
 @experiment("diffusion", size=("", "gpu"))
 def get_config(config, size):
-    config.steps = 3_500
-    config.batch_size = 64
+    config.steps = 7_000
+    config.batch_size = 32
     config.steps_per_dispatch = 10
     config.log_every = 100
     config.eval_every = config.checkpoint_every = 1_000
@@ -28,14 +28,13 @@ def get_config(config, size):
     config.optim.schedule = "cosine"
     config.optim.warmup_steps = 100
     config.optim.clip_norm = 1.0
-    config.optim.ema_half_life = 300.0
+    config.optim.ema_half_life = 500.0
     config.sample.steps = 25
     config.model.conditional = True
     config.model.features = 48
     config.model.multipliers = (1, 2)
     config.model.patch = 2
-    config.model.schedule = "log_normal"
-    config.model.scaling = "exploding"
+    config.model.schedule = "cosine"
     if size == "gpu":
         config.steps, config.batch_size = 40_000, 128
         config.eval_every = config.checkpoint_every = 5_000
