@@ -15,7 +15,7 @@ from gen_jax.applications import media
 from gen_jax.data.examples import ArrayExamples, chosen_rows
 from gen_jax.data.spec import Batch
 from gen_jax.errors import as_line
-from gen_jax.evaluation import likelihood
+from gen_jax.evaluation import likelihood, translation
 from gen_jax.evaluation.context import Context, once
 from gen_jax.families.base import Autoencoder, Density, Film, ImportanceWeighted, Sampler
 from gen_jax.report import charts
@@ -52,6 +52,8 @@ def samples(context: Context) -> np.ndarray | None:
     subject, spec = context.subject, context.subject.spec
     if spec.medium:
         return media.picture(spec, _sequences(context))
+    if any(len(own.shape) == 3 for own in spec.given.values()):
+        return None  # see `translated`
     if spec.is_image:
         classes = subject.num_classes
         num, columns = (classes * 8, classes) if 0 < classes <= 16 else (_SAMPLES, 8)
@@ -107,6 +109,17 @@ def animation(context: Context) -> bytes | None:
         return None
     frames = [pictures.tile(frame, columns=len(frame)) for frame in _frames(context)]
     return pictures.animated_png(frames)
+
+
+def translated(context: Context) -> np.ndarray | None:
+    """Columns of a source, what is made of it, and x; where they are of one set, its own."""
+    if translation.SOURCE not in context.subject.given:
+        return None
+    shown = dataclasses.replace(
+        context, settings=ConfigDict({**context.settings, "num_examples": 16}), _known={}
+    )
+    rows = [pictures.tile(each, columns=16) for each in translation.translations(shown)]
+    return np.concatenate(rows)
 
 
 def reconstructions(context: Context) -> np.ndarray | None:
@@ -205,6 +218,15 @@ def _given(context: Context, of_labels: str) -> str:
 # In the order in which a report shows them.
 PICTURES = (
     Picture("samples", _of_samples, (Sampler,), samples),
+    Picture(
+        "translations",
+        lambda context: (
+            f"Above, sources of the {context.split} split; below each, what the model makes of it, "
+            "and what stands beside it in the data."
+        ),
+        (Sampler,),
+        translated,
+    ),
     Picture(
         "density",
         lambda context: (

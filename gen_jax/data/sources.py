@@ -37,6 +37,7 @@ NAMES = {
     "mnist": "MNIST, 28x28 grey, prepared by TFDS or from its four idx files in data.manual_dir",
     "fashion_mnist": "Fashion-MNIST, likewise",
     "kmnist": "Kuzushiji-MNIST, likewise",
+    "usps": "digits of letters' postcodes, 16x16 grey, likewise",
     "stacked_mnist": "triples of MNIST's digits, one in each channel: 1,000 modes",
     "text:/path": "a text, in windows of its characters",
     "lines:/path": "a text whose lines are the examples, as names",
@@ -46,6 +47,9 @@ NAMES = {
     "notes": "notes that fade, drawn by a seed, as sound",
     "grammar": "sentences of a small grammar, drawn by a seed, as a text",
     "folder:/path": "a folder of images; folders in it are classes, train/ and test/ splits",
+    "pairs:edges/NAME": "pictures of another dataset, each with its edges; scratched and blurred "
+    "likewise",
+    "unpaired:A,B": "pictures of B and of A, which do not belong together",
     "latents:RUN": "encodings of another run's data, which launch.py encode has written",
     "arrays:/path/to.npz": "x and label in a file of numpy's; gen_jax.fit(arrays=...) in memory",
 }
@@ -106,6 +110,7 @@ def _read(name: str, config: ConfigDict, given: Mapping[str, np.ndarray] | None 
         digits,
         folder,
         music,
+        pairs,
         simulators,
         stacked,
         synthetic,
@@ -138,6 +143,10 @@ def _read(name: str, config: ConfigDict, given: Mapping[str, np.ndarray] | None 
         return music.read(name.removeprefix("music:"), config)
     if name.startswith("audio:"):
         return audio.read(name.removeprefix("audio:"), config)
+    if name.startswith("pairs:"):
+        return pairs.read_filtered(name.removeprefix("pairs:"), config, _read)
+    if name.startswith("unpaired:"):
+        return pairs.read_unpaired(name.removeprefix("unpaired:"), config, _read)
     if name.startswith("folder:"):
         return folder.read(name.removeprefix("folder:"), config)
     if tfds.may_have(name, config):

@@ -25,6 +25,7 @@ from gen_jax.families.base import (
     Guided,
     Restorer,
     Sampler,
+    TwoWays,
 )
 from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.measurements import Measurement
@@ -203,6 +204,12 @@ class Subject:
         model = (self.params, self.extra, judge_params, np.float32(strength))
         return _in_parts(lambda index, own: draw(*model, key, index, own), {"label": label}, size)
 
+    def translate_back(self, x: np.ndarray, batch_size: int = 500) -> np.ndarray:
+        """A source of each x [N, *shape], both in model units: see `base.TwoWays`."""
+        family = families.require(self.family, "the way back", TwoWays)
+        draw = functools.partial(_translate_back, family, self.params, self.extra)
+        return _in_parts(lambda index, own: draw(own["x"]), {"x": x}, batch_size)
+
     def encode(self, batch: Batch) -> DiagonalGaussian:
         """q(z|x) of a batch: mean and log variance [B, latent_dim]."""
         family = families.require(self.family, "encode", Autoencoder)
@@ -250,6 +257,11 @@ def _continued(family, options, params, extra, prompt, length, key, index, condi
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _edit(family, options, params, extra, batch, key, index, level):
     return family.edit(params, extra, batch, keys_lib.per_example(key, index), level, options)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _translate_back(family, params, extra, x):
+    return family.translate_back(params, extra, x)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -310,6 +310,13 @@ class Guided(Protocol):
         """
 
 
+class TwoWays(Protocol):
+    """A model that makes x of a source, and a source of x."""
+
+    def translate_back(self, params: Params, extra: Extra, x: jax.Array) -> jax.Array:
+        """A source [B, *spec.given["source"].shape] of each x [B, *spec.shape], in model units."""
+
+
 class Editor(Protocol):
     """A model that draws examples like given ones: noise is added to them, and removed."""
 

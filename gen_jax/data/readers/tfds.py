@@ -27,6 +27,7 @@ _GARMENTS = (
 IDX = {
     "mnist": tuple(map(str, range(10))),
     "fashion_mnist": _GARMENTS,
+    "usps": tuple(map(str, range(10))),
     "kmnist": ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
 }
 

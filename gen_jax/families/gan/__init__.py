@@ -6,11 +6,11 @@ from ml_collections import ConfigDict
 
 from gen_jax.data.spec import DataSpec
 from gen_jax.families import alarms, requirements
+from gen_jax.families.adversarial import LOSSES
 from gen_jax.families.alarms import Alarm, Rule
 from gen_jax.families.base import TEMPERATURE, FamilyDefinition
 from gen_jax.families.gan import networks
 from gen_jax.families.gan.family import GAN
-from gen_jax.families.gan.losses import LOSSES
 from gen_jax.families.gan.networks import Discriminator, Generator
 from gen_jax.families.gan.penalties import PENALTIES
 from gen_jax.families.requirements import IMAGES, Requirement, Values, only, other_than

@@ -10,8 +10,8 @@ from gen_jax import keys as keys_lib
 from gen_jax import schedules
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
+from gen_jax.families.adversarial import LOSSES
 from gen_jax.families.base import Extra, Params
-from gen_jax.families.gan.losses import LOSSES
 from gen_jax.families.gan.networks import Discriminator, Generator
 from gen_jax.families.gan.penalties import PENALTIES, logits_and_penalty
 from gen_jax.nn.augment import augment

@@ -11,7 +11,7 @@ from drawing import sample
 from gen_jax import families, keys, parallel
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
-from gen_jax.families.gan.losses import LOSSES
+from gen_jax.families.adversarial import LOSSES
 from gen_jax.families.gan.penalties import PENALTIES
 
 PLANE = DataSpec("real", (2,), num_classes=3)
