@@ -17,7 +17,7 @@ from gen_jax.data.examples import ArrayExamples, chosen_rows
 from gen_jax.data.examples import batch as make_batch
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
-from gen_jax.evaluation import Subject, features, likelihood
+from gen_jax.evaluation import Subject, attributes, features, likelihood, morphometry
 from gen_jax.families.base import Autoencoder, CallsCounted, Editor, Guided, Restorer, Sampler
 from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.measurements import Measurement
@@ -26,6 +26,7 @@ from gen_jax.workdir import logs
 from gen_jax.workdir.claim import default_workdir, folder, read_config
 
 MAX_NAMES = 20  # of classes, in a message
+_FITTED = 2_000  # training examples that a direction is fitted to
 
 # Of a class-conditional model: the number or the name of a class, one for all or one for each.
 Labels = int | str | Sequence | np.ndarray | None
@@ -387,6 +388,73 @@ class Run:
         """
         label = None if label is None else self._labels(label, len(x), "x")
         return self.decode(self.encode(x, label).mean, label)
+
+    def direction(
+        self,
+        values: np.ndarray | str,
+        x: np.ndarray | None = None,
+        label: Labels = None,
+        method: str = "means",
+    ) -> attributes.Direction:
+        """The direction in latent space along which an attribute of examples grows.
+
+            run.direction("thickness")     # measured: see evaluation/morphometry.py
+            run.direction(labels == 7, x)  # more like a 7
+
+        Args:
+          values: of each x, a number or whether it has it, [N]; or the name of what is measured.
+          x: examples [N, *shape] in model units; with a name, 2,000 of training if left out.
+          label: of a class-conditional model, that of each x.
+          method: means or regression: see evaluation/attributes.py.
+
+        Raises:
+          UserError: for a model without latents, an unknown name or method, or values that do not
+            fit x or do not vary.
+        """
+        families.require(self.subject.family, "a direction", Autoencoder)
+        if x is None:
+            batch = self.data("train", min(_FITTED, len(self.experiment.dataset.splits["train"])))
+            x = batch["x"]
+            label = batch["label"] if self.subject.num_classes else None
+        if isinstance(values, str):
+            if values not in morphometry.ATTRIBUTES:
+                names = ", ".join(morphometry.ATTRIBUTES)
+                raise UserError(f"no attribute {values!r} is measured; those are: {names}")
+            if not self.spec.is_image:
+                raise UserError(f"{values!r} is measured of pictures, and these data are none")
+            values = morphometry.measure(self.spec.to_uint8(x))[values]
+        values = np.asarray(values, np.float64)
+        if values.shape != (len(x),):
+            raise UserError(
+                f"values have shape {list(values.shape)}; give one of each x, [{len(x)}]"
+            )
+        return attributes.fit(self.encode(x, label).mean, values, method)
+
+    def move(
+        self,
+        x: np.ndarray,
+        direction: attributes.Direction,
+        amount: float = 1.0,
+        label: Labels = None,
+    ) -> np.ndarray:
+        """Reconstructions of x [N, *shape] with an attribute changed, in model units.
+
+        Args:
+          x: in model units.
+          direction: of `direction`.
+          amount: standard deviations of the attribute; below 0 it becomes less.
+          label: of a class-conditional model: one for all or one for each.
+
+        Raises:
+          UserError: as `encode` does, or for a direction of another model.
+        """
+        z, step = self.encode(x, label).mean, np.asarray(direction.step)
+        if step.shape != z.shape[1:] or not math.isfinite(amount):
+            raise UserError(
+                f"this direction has {step.size} numbers and amount={amount}; it needs "
+                f"{z.shape[1]}, those of this run, and a finite amount"
+            )
+        return self.decode(z + amount * step, label)
 
     def interpolate(
         self, first: np.ndarray, last: np.ndarray, steps: int = 10, label: Labels = None

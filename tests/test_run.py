@@ -57,6 +57,27 @@ def test_encode_and_decode(run):
     assert run.decode(posterior.mean).shape == (5, 8, 8, 1)
 
 
+def test_examples_are_moved_along_an_attribute(run):
+    x, label = (run.data("test", 20)[name] for name in ("x", "label"))
+    thicker = run.direction("mass")
+    same, more = run.move(x, thicker, 0.0), run.move(x, thicker, 1.0)
+    np.testing.assert_allclose(same, run.decode(run.encode(x).mean), rtol=1e-5)
+    assert more.shape == same.shape and np.abs(more - same).max() > 1e-4
+    sevens = run.direction(label == 7, x, method="regression")
+    assert sevens.step.shape == (2,)
+    refused = [
+        (lambda: run.direction("weight"), "no attribute 'weight' is measured; those are: mass"),
+        (lambda: run.direction(np.zeros(3), x), r"values have shape \[3\]; .* \[20\]"),
+        (lambda: run.direction(np.zeros(20), x), "it has no direction"),
+        (lambda: run.direction("mass", method="guess"), "valid are: means, regression"),
+        (lambda: run.move(x, dataclasses.replace(sevens, step=np.ones(3))), "has 3 numbers"),
+        (lambda: run.move(x, sevens, float("nan")), "a finite amount"),
+    ]
+    for call, told in refused:
+        with pytest.raises(UserError, match=told):
+            call()
+
+
 def test_evaluate_is_what_the_command_writes(run):
     cli.launch("evaluate", f"--workdir={run.workdir}", "--metrics=nll,elbo")
     written = json.loads((run.workdir / "evaluation.json").read_text())["metrics"]

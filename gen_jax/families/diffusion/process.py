@@ -15,8 +15,8 @@ import jax.numpy as jnp
 
 # Of the schedules that have no ends of their own.
 _MOST, _LEAST = 10.0, -10.0
-# Karras et al. 2022 (EDM, arXiv 2206.00364), table 1: noise of training, and ends of sampling. There
-# it is of data whose standard deviation is 1/2, so all levels are twice as high here.
+# Karras et al. 2022 (EDM, arXiv 2206.00364), table 1: noise of training, and ends of sampling.
+# There data have a standard deviation of 1/2, so all levels are twice as high here.
 _EDM_MEAN, _EDM_STD, _EDM_ENDS, _EDM_RHO = -1.2 + math.log(2), 1.2, (0.004, 160.0), 7.0
 
 

@@ -1,0 +1,112 @@
+"""Directions of attributes, of latents whose meaning is known."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from gen_jax.data.examples import ArrayExamples
+from gen_jax.data.sources import Dataset
+from gen_jax.data.spec import DataSpec
+from gen_jax.errors import UserError
+from gen_jax.evaluation import Context, Subject, attributes, features, morphometry
+from gen_jax.likelihoods import DiagonalGaussian
+
+RNG = np.random.default_rng(0)
+SPEC = DataSpec("bytes", (8, 8, 1), 256)
+
+
+def test_directions_are_those_of_linear_algebra():
+    """Of latents that go together, where the attribute is one of them."""
+    mix = np.array([[1.0, 0.8, 0.0], [0.0, 0.6, 0.0], [0.0, 0.0, 2.0]])
+    z = RNG.normal(size=(200_000, 3)) @ mix
+    values = 3 * z[:, 0] + 7
+    means = attributes.fit(z, values, "means")
+    assert means.deviation == pytest.approx(3, rel=0.01)
+    # E[z | first] has the slope Cov(z, first) / Var(first): the second goes along.
+    np.testing.assert_allclose(means.step, [1, 0.8, 0], atol=0.02)
+    regression = attributes.fit(z, values, "regression")
+    np.testing.assert_allclose(regression.step, [1, 0, 0], atol=0.02)
+
+
+def test_the_direction_of_a_label_is_between_its_means():
+    z = RNG.normal(size=(100_000, 2))
+    label = RNG.random(100_000) < 0.5
+    z[label] += [2.0, -1.0]
+    found = attributes.fit(z, label, "means")
+    # One standard deviation of a fair coin is half of the way.
+    np.testing.assert_allclose(found.step / found.deviation, [2, -1], atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("values", "method", "told"),
+    [
+        (np.ones(5), "means", "no direction"),
+        (np.arange(5), "guess", "valid are: means, regression"),
+    ],
+)
+def test_no_direction_without_change(values, method, told):
+    with pytest.raises(UserError, match=told):
+        attributes.fit(RNG.normal(size=(5, 2)), values, method)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bars:
+    """z = (how bright, how many rows) of a bar, and the bar."""
+
+    spec = SPEC
+    given = ()
+    latent_dim = 2
+
+    def encode(self, params, extra, batch):
+        x = batch["x"][..., 0]
+        bright = x.max((1, 2))
+        rows = x.sum((1, 2)) / (jnp.maximum(bright, 1) * 8)
+        mean = jnp.stack([bright / 100, rows], 1)
+        return DiagonalGaussian(mean, jnp.zeros_like(mean))
+
+    def sample_posterior(self, params, extra, batch, keys):
+        return self.encode(params, extra, batch).mean
+
+    def decode(self, params, extra, z, condition):
+        part = jnp.clip(z[:, 1, None] - jnp.arange(8), 0, 1)  # of each row
+        return (
+            jnp.clip(100 * z[:, :1], 0, 255)[:, :, None, None]
+            * part[..., None, None]
+            * jnp.ones((1, 1, 8, 1))
+        )
+
+
+def test_a_step_changes_an_attribute_as_asked(monkeypatch):
+    bright, rows = RNG.integers(60, 140, 800), RNG.integers(2, 6, 800)
+    x = bright[:, None, None, None] * (np.arange(8)[:, None, None] < rows[:, None, None, None])
+    x = np.uint8(np.broadcast_to(x, (800, 8, 8, 1)))
+    splits = {
+        "train": ArrayExamples("train", {"x": x[:600]}),
+        "test": ArrayExamples("test", {"x": x[600:]}),
+    }
+    settings = ConfigDict(
+        {"num_examples": 0, "batch_size": 100, "edited": 150, "direction": "means"}
+    )
+    context = Context(
+        Subject(Bars(), SPEC, {"bars": jnp.zeros(1)}, {}),
+        Dataset("bars", SPEC, splits),
+        "test",
+        settings,
+    )
+
+    class Net:
+        name = "rows"
+
+        def __call__(self, pictures):
+            tall = (pictures[..., 0].max(2) > 20).sum(1)
+            return np.eye(9)[tall], None
+
+    monkeypatch.setattr(features, "load", lambda settings, dataset: Net())
+    figures = attributes.attribute_edits.compute(context)
+    assert figures["change@attribute=mass"].value == pytest.approx(1, abs=0.15)
+    assert figures["change@attribute=height"].value == pytest.approx(1, abs=0.25)
+    assert figures["identity@attribute=height"].value < 0.6  # more rows are another class
+    assert {name.partition("=")[2] for name in figures} <= {*morphometry.ATTRIBUTES}
