@@ -6,13 +6,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from gen_jax.data.examples import choose, chosen_rows
-from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
 from gen_jax.evaluation import features as features_lib
 from gen_jax.evaluation import likelihood, morphometry
 from gen_jax.evaluation.context import Context, once
 from gen_jax.evaluation.metric import Metric, metric
-from gen_jax.families.base import Autoencoder, Family
+from gen_jax.families.base import Autoencoder
 from gen_jax.settings import Setting
 
 EXAMPLES = 5_000  # of training, to which directions are fitted
@@ -74,7 +73,7 @@ def directions(context: Context) -> dict[str, Direction]:
     rows = np.sort(choose(len(train), EXAMPLES))
     subset = train.subset("train", rows)
     settings = ConfigDict({**context.settings, "num_examples": 0})
-    z = likelihood.per_example(context.subject, subset, settings, _means)
+    z = likelihood.per_example(context.subject, subset, settings, likelihood.posterior_mean)
     pictures = context.subject.spec.stored_to_uint8(subset.gather(np.arange(len(subset)))["x"])
     found = {}
     for name, values in morphometry.measure(pictures).items():
@@ -83,18 +82,10 @@ def directions(context: Context) -> dict[str, Direction]:
     return found
 
 
-def _means(family, params, extra, batch, keys):
-    return family.encode(params, extra, batch).mean
-
-
-def _of_pictures(family: Family, dataset: Dataset, settings: ConfigDict, name: str) -> None:
-    features_lib.check_judge(family, dataset, settings, name)
-
-
 @metric(
     "attribute_edits",
     needs=(Autoencoder,),
-    also=_of_pictures,
+    also=features_lib.check_judge,
     settings=features_lib.SETTINGS | ATTRIBUTE_SETTINGS,
 )
 def attribute_edits(context: Context) -> dict[str, Metric]:

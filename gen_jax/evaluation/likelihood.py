@@ -156,7 +156,7 @@ def active_units(context: Context) -> dict[str, Metric]:
     Of several layers, those next to the data; behind a flow, what it makes of the Gaussian's mean
     stands for the mean.
     """
-    means = per_example(context.subject, context.examples, context.settings, _posterior_mean)
+    means = per_example(context.subject, context.examples, context.settings, posterior_mean)
     count = int((means.var(0) > 0.01).sum())
     spec = {**describe_data(context.subject, context.split, means), "threshold": 0.01}
     return {"active_units": Metric(count, None, "units", "exact", len(means), spec)}
@@ -170,7 +170,8 @@ def mse(context: Context) -> dict[str, Metric]:
     return {"mse": Metric.mean(values, "squared", "exact", spec)}
 
 
-def _posterior_mean(family, params, extra, batch, keys):
+def posterior_mean(family, params, extra, batch, keys):
+    """E[z|x] of each example, for `per_example`."""
     return family.encode(params, extra, batch).mean
 
 
