@@ -34,6 +34,7 @@ SHALLOW = {
     "pixelsnail_mnist.py": _SMALL,
     "maf_mnist.py": _SMALL,
     "latent_diffusion_mnist.py": ["--config.data.name=gaussians"],
+    "cyclegan_mnist_usps.py": ["--config.data.name=unpaired:digits,digits"],
     "music_jsb.py": ["--config.data.name=chords", "--config.model.joint=8"],
     "vdvae_mnist.py": ["--config.model.blocks=(0, 1, 1, 0)"],
     "vae_vq_fashion_mnist.py": ["--config.model.residual_blocks=1"],
@@ -112,7 +113,7 @@ def test_smoke(name, data, tmp_path, capfd):
     else:
         told = capfd.readouterr().err
         assert f"{type(family).__name__} lacks; families that have it: Autoregressive, " in told
-        assert "Flow, DequantizedFlow, GAN, VAE" in told
+        assert "Flow, DequantizedFlow, GAN, PairedTranslation, UnpairedTranslation, VAE" in told
     assert launch.main(["report", at]) == 0
     assert next(iter(metrics)) in (workdir / "report.html").read_text()
     # So many programs in one process would run it out of memory maps, of which Linux has a limit.

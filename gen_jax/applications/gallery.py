@@ -47,13 +47,13 @@ class Picture:
 
 
 def samples(context: Context) -> np.ndarray | None:
-    """Samples: images in a grid, a column a class; points in the plane over the data; sounds and
-    music as charts."""
+    """Samples: images in a grid, a column a class, or below what they were made of; points in the
+    plane over the data; sounds and music as charts."""
     subject, spec = context.subject, context.subject.spec
     if spec.medium:
         return media.picture(spec, _sequences(context))
-    if any(len(own.shape) == 3 for own in spec.given.values()):
-        return None  # see `translated`
+    if translation.SOURCE in subject.given:
+        return _translated(context)
     if spec.is_image:
         classes = subject.num_classes
         num, columns = (classes * 8, classes) if 0 < classes <= 16 else (_SAMPLES, 8)
@@ -111,10 +111,8 @@ def animation(context: Context) -> bytes | None:
     return pictures.animated_png(frames)
 
 
-def translated(context: Context) -> np.ndarray | None:
-    """Columns of a source, what is made of it, and x; where they are of one set, its own."""
-    if translation.SOURCE not in context.subject.given:
-        return None
+def _translated(context: Context) -> np.ndarray:
+    """Columns of a source, what is made of it, and x."""
     shown = dataclasses.replace(
         context, settings=ConfigDict({**context.settings, "num_examples": 16}), _known={}
     )
@@ -201,6 +199,11 @@ def _has_plane_of_latents(context: Context) -> bool:
 
 
 def _of_samples(context: Context) -> str:
+    if translation.SOURCE in context.subject.given:
+        return (
+            f"Above, sources of the {context.split} split; below each, what the model makes of it, "
+            "and what stands beside it in the data."
+        )
     means = families.has(context.subject.family, ImportanceWeighted)
     what = "Samples from the model" + (": means of p(x|z)" if means else "")
     classes = 0 < context.subject.num_classes <= 16 and context.subject.spec.is_image
@@ -218,15 +221,6 @@ def _given(context: Context, of_labels: str) -> str:
 # In the order in which a report shows them.
 PICTURES = (
     Picture("samples", _of_samples, (Sampler,), samples),
-    Picture(
-        "translations",
-        lambda context: (
-            f"Above, sources of the {context.split} split; below each, what the model makes of it, "
-            "and what stands beside it in the data."
-        ),
-        (Sampler,),
-        translated,
-    ),
     Picture(
         "density",
         lambda context: (
