@@ -40,5 +40,4 @@ def get_config(config):
     config.model.features = 48
     config.model.multipliers = (1, 2)
     config.model.patch = 2
-    config.model.schedule = "log_normal"
-    config.model.scaling = "exploding"
+    config.model.schedule = "cosine"
