@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gen_jax.nn import bijections as b
+from gen_jax.nn import elementwise
 from gen_jax.nn.made import MADE
 from gen_jax.nn.sequence import Head, Reader
 from gen_jax.nn.transformer import Transformer
@@ -30,11 +31,11 @@ class Small(nn.Module):
 
 
 TRANSFORMS = {
-    "additive": b.Additive(),
-    "affine": b.Affine(),
-    "spline": b.Spline(5, 3.0),
-    "logistic mixture": b.LogisticMixture(3),
-    "gate": b.Gate(),
+    "additive": elementwise.Additive(),
+    "affine": elementwise.Affine(),
+    "spline": elementwise.Spline(5, 3.0),
+    "logistic mixture": elementwise.LogisticMixture(3),
+    "gate": elementwise.Gate(),
 }
 VECTOR, IMAGE, WIDE = (5,), (4, 6, 2), (2, 4, 3)
 
@@ -154,7 +155,7 @@ def test_the_condition_changes_a_coupling(case):
 
 
 def test_splines_are_finite_everywhere_and_at_their_knots():
-    spline = b.Spline(4, 2.0)
+    spline = elementwise.Spline(4, 2.0)
     params = jnp.float32(np.random.default_rng(0).normal(size=spline.num_params))
     knots = spline._knots(params[:4])
     x = jnp.concatenate([knots, jnp.float32([-1e6, -2, 2, 1e6, 0, 1.9999999])])
@@ -190,7 +191,7 @@ def test_with_parameters_of_0_a_number_stays_or_nearly_so(name):
 
 def test_a_mixture_of_logistics_is_numpys():
     rng = np.random.default_rng(0)
-    own, params = b.LogisticMixture(3), rng.normal(size=(7, 11))
+    own, params = elementwise.LogisticMixture(3), rng.normal(size=(7, 11))
     x = np.linspace(-3, 3, 7)
     limited = [3 * np.tanh(part / 3) for part in (params[:, 1], params[:, 8:])]
     weights = np.exp(params[:, 2:5]) / np.exp(params[:, 2:5]).sum(1, keepdims=True)
@@ -211,7 +212,7 @@ def test_a_mixture_of_logistics_is_numpys():
 
 @pytest.mark.parametrize("given", [False, True])
 def test_a_transformer_of_patches_is_triangular_and_remembers(given):
-    own = b.Affine()
+    own = elementwise.Affine()
     network = Transformer(
         (2,), Reader(8, 0, (2, 2)), Head((2,), 2, starts_at_zero=True), 1, 2, window=4
     )
@@ -290,7 +291,7 @@ def test_forty_layers_compile_about_as_fast_as_four():
 
 def test_an_autoregressive_inverse_of_steep_maps_stays_finite():
     """Numbers that are not final yet, which may be as large as can be, do no harm."""
-    transform = b.Affine(3.0)
+    transform = elementwise.Affine(3.0)
     steep = b.MaskedAutoregressive(transform, MADE(60, (64,), 2))
     z = jnp.float32(np.random.default_rng(0).normal(size=(8, 60)))
     params = jax.tree.map(lambda leaf: 8 * leaf, steep.init(jax.random.key(0), z, None))

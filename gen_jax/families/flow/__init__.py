@@ -16,6 +16,7 @@ from gen_jax.families.flow.family import BASES, DequantizedFlow, Flow
 from gen_jax.families.flow.networks import GatedConvolutions, Perceptron
 from gen_jax.families.requirements import CONDITIONS, IMAGES, Requirement, Values, only
 from gen_jax.nn import bijections as b
+from gen_jax.nn import elementwise
 from gen_jax.nn.made import MADE
 from gen_jax.nn.ode import EXACT_TRACE
 from gen_jax.nn.sequence import Head, Reader
@@ -143,7 +144,7 @@ def _flow(model: ConfigDict, spec: DataSpec) -> Flow:
     base = model.base
     if base == "mixture":
         # Under a logistic density, a map by logit F gives the mixture whose function is F.
-        mixture = b.LogisticMixture(model.components, model.scale_limit)
+        mixture = elementwise.LogisticMixture(model.components, model.scale_limit)
         network = MADE(spec.num_dims, tuple(model.hidden), mixture.num_params, starts_at_zero=True)
         parts.append(b.MaskedAutoregressive(mixture, network))
         base = "logistic"
@@ -161,14 +162,14 @@ def _noise(model: ConfigDict, shape: tuple[int, ...]) -> b.Bijection | None:
     return b.Chain((b.Logit(0.0), b.Stack(pair, model.noise_layers), b.Flatten(shape)))
 
 
-def _transform(model: ConfigDict) -> b.Elementwise:
+def _transform(model: ConfigDict) -> elementwise.Elementwise:
     if model.transform == "additive":
-        return b.Additive()
+        return elementwise.Additive()
     if model.transform == "affine":
-        return b.Affine(model.scale_limit)
+        return elementwise.Affine(model.scale_limit)
     if model.transform == "logistic_mixture":
-        return b.LogisticMixture(model.components, model.scale_limit)
-    return b.Spline(model.bins, model.bound)
+        return elementwise.LogisticMixture(model.components, model.scale_limit)
+    return elementwise.Spline(model.bins, model.bound)
 
 
 def _between(model: ConfigDict) -> list[b.Bijection]:
@@ -215,7 +216,7 @@ def _of_patches(model: ConfigDict, shape: tuple[int, int, int]) -> list[b.Biject
     return [b.Patches(shape, model.patch), b.Stack(layer, model.layers), b.Flatten(patches)]
 
 
-def _pair(mask: str, transform: b.Elementwise, network) -> list[b.Bijection]:
+def _pair(mask: str, transform: elementwise.Elementwise, network) -> list[b.Bijection]:
     """Two couplings, in the second of which the other half stays."""
     return [b.Coupling(mask, odd, transform, network()) for odd in (False, True)]
 

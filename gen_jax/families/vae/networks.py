@@ -12,7 +12,7 @@ from gen_jax.data.spec import DataSpec
 from gen_jax.families.requirements import IMAGES, LABELS, Requirement, above, not_empty, only
 from gen_jax.families.vae import priors
 from gen_jax.likelihoods import DiagonalGaussian
-from gen_jax.nn import bijections
+from gen_jax.nn import bijections, elementwise
 from gen_jax.nn.conv import Conv, ConvTranspose
 from gen_jax.nn.made import MADE
 
@@ -212,7 +212,7 @@ class VAENetwork(nn.Module):
             shape=self.spec.shape, num_params=self.num_params, hidden=self.hidden, **style
         )
         if self.flow_steps:
-            gates = self.flow_steps, self.flow_hidden, bijections.Gate()
+            gates = self.flow_steps, self.flow_hidden, elementwise.Gate()
             self.flow = self._autoregressive(self.latent_dim, *gates)
         sizes = self.latent_dims
         self.upward = [GaussianNetwork(size, hidden, **style) for size, hidden in self.upper]
@@ -226,12 +226,12 @@ class VAENetwork(nn.Module):
             "mixture": lambda: priors.MixtureOfGaussians(sizes[-1], self.prior_components),
             "vamp": lambda: priors.PseudoInputs(self.prior_components, self.spec.shape),
             "flow": lambda: self._autoregressive(
-                sizes[-1], self.prior_flow_steps, self.prior_flow_hidden, bijections.Affine()
+                sizes[-1], self.prior_flow_steps, self.prior_flow_hidden, elementwise.Affine()
             ),
         }[self.prior]()
 
     def _autoregressive(
-        self, size: int, steps: int, hidden: tuple[int, ...], transform: bijections.Elementwise
+        self, size: int, steps: int, hidden: tuple[int, ...], transform: elementwise.Elementwise
     ) -> bijections.BijectionModule:
         """Steps that are each autoregressive; every other one in the reverse order."""
         style = {"activation": nn.elu, "starts_at_zero": True, "dtype": self.dtype}

@@ -8,6 +8,7 @@ import pytest
 from gen_jax import families
 from gen_jax.data.spec import DataSpec
 from gen_jax.nn import bijections as b
+from gen_jax.nn import elementwise
 
 zuko = pytest.importorskip("zuko", reason="compares with zuko, which is not installed")
 import torch  # noqa: E402
@@ -22,9 +23,9 @@ def _unlimited(values, slope_share: float) -> torch.Tensor:
     return torch.from_numpy(values / (1 + np.abs(values * slope_share) / np.log(1e-3)))
 
 
-def _of_numbers(transform: b.Elementwise, params: np.ndarray):
+def _of_numbers(transform: elementwise.Elementwise, params: np.ndarray):
     """zuko's map of numbers by the parameters [..., P] of ours."""
-    if isinstance(transform, b.Affine):
+    if isinstance(transform, elementwise.Affine):
         log_scale = transform._scale(params)
         return zuko.transforms.MonotonicAffineTransform(
             torch.from_numpy(np.float64(params[..., 0])), _unlimited(log_scale, 1)
@@ -46,7 +47,7 @@ def _of_numbers(transform: b.Elementwise, params: np.ndarray):
     )
 
 
-def _slope_at(transform: b.Spline, params: np.ndarray, knot: int) -> jax.Array:
+def _slope_at(transform: elementwise.Spline, params: np.ndarray, knot: int) -> jax.Array:
     """By autodiff, just to the right of a knot."""
     at = transform._knots(params[..., : transform.bins])[..., knot] + 1e-5
     slope = jax.grad(lambda x, own: transform.forward(x, own)[0])
