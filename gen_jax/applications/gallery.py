@@ -13,7 +13,7 @@ from scipy import special
 from gen_jax import families, files, pictures
 from gen_jax.applications import media
 from gen_jax.data.examples import ArrayExamples, chosen_rows
-from gen_jax.data.spec import Batch
+from gen_jax.data.spec import SOURCE, Batch
 from gen_jax.errors import as_line
 from gen_jax.evaluation import likelihood, translation
 from gen_jax.evaluation.context import Context, once
@@ -52,7 +52,7 @@ def samples(context: Context) -> np.ndarray | None:
     subject, spec = context.subject, context.subject.spec
     if spec.medium:
         return media.picture(spec, _sequences(context))
-    if translation.SOURCE in subject.given:
+    if SOURCE in subject.given:
         return _translated(context)
     if spec.is_image:
         classes = subject.num_classes
@@ -199,7 +199,7 @@ def _has_plane_of_latents(context: Context) -> bool:
 
 
 def _of_samples(context: Context) -> str:
-    if translation.SOURCE in context.subject.given:
+    if SOURCE in context.subject.given:
         return (
             f"Above, sources of the {context.split} split; below each, what the model makes of it, "
             "and what stands beside it in the data."

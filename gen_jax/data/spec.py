@@ -18,6 +18,8 @@ MEDIA = ("", "text", "lines", "sound", "music")
 
 Batch = dict[str, jax.Array]
 
+SOURCE = "source"  # of `DataSpec.given`: the picture that x is made of
+
 # More than any example has, so that a damaged file does not ask for all memory.
 _MAX_DIMS, _MAX_NAMES = 2**28, 2**20
 

@@ -1,12 +1,12 @@
 """How well damaged pictures are restored, beside filters that have learned nothing."""
 
 import dataclasses
-import warnings
 from collections.abc import Callable
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from gen_jax import keys as keys_lib
 from gen_jax import measurements
 from gen_jax.data.examples import choose
 from gen_jax.data.sources import Dataset
@@ -107,17 +107,24 @@ TASKS = {
     "half_size": Task(lambda shape: measurements.downsampling(shape, 2, _LITTLE), _larger),
     "quarter_size": Task(lambda shape: measurements.downsampling(shape, 4, _LITTLE), _larger),
 }
-RESTORATION = {
-    "restorations": Setting(tuple(TASKS), "damage that is repaired", choices=tuple(TASKS)),
+SETTINGS = {
+    "restorations": Setting(
+        tuple(TASKS), "damage that is repaired", choices=tuple(TASKS), affects="figures"
+    ),
     "restored": Setting(
-        200, "examples that are damaged, chosen by a fixed seed", minimum=1, smoke=4
+        200,
+        "examples that are damaged, chosen by a fixed seed",
+        minimum=1,
+        smoke=4,
+        affects="figures",
     ),
     "restored_draws": Setting(
-        4, "of each, whose mean is compared with what it was", minimum=1, smoke=1
+        4,
+        "of each, whose mean is compared with what it was",
+        minimum=1,
+        smoke=1,
+        affects="figures",
     ),
-}
-SETTINGS = {
-    name: dataclasses.replace(setting, affects="figures") for name, setting in RESTORATION.items()
 }
 
 
@@ -130,6 +137,11 @@ def _has_filters(family: Family, dataset: Dataset, settings: ConfigDict, name: s
             f"{name} compares with filters of scikit-image; install it by: "
             "pip install 'gen_jax[restoration]'"
         ) from error
+    if "label" in family.given and not family.label_dropout:
+        raise UserError(
+            f"{name} does not tell the label, and this model was never without it; train with "
+            "--config.model.label_dropout=0.1"
+        )
     sides = dataset.spec.shape[:2]
     factor = {"half_size": 2, "quarter_size": 4}
     for task in settings.restorations:
@@ -167,9 +179,8 @@ def restoration(context: Context) -> dict[str, Metric]:
     for name in settings.restorations:
         task, told = TASKS[name], {"data": f"{context.split}:{count}"}
         measurement = task.damage(spec.shape)
-        seen = np.asarray(measurement.apply(spec.center(np.asarray(batch["x"]))))
-        noise = np.random.Generator(np.random.Philox(key=0)).normal(size=seen.shape)
-        seen = seen + float(measurement.noise) * noise
+        keys = keys_lib.per_example(keys_lib.stream(0, f"damage/{name}"), rows)
+        seen = np.asarray(measurement.apply(spec.center(batch["x"]), keys))
         draws = [
             subject.restore(seen, measurement, condition, seed)
             for seed in range(settings.restored_draws)
@@ -212,11 +223,9 @@ def ssim(pictures: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Structural similarity (Wang et al. 2004) of pictures from 0 to 1, [N]."""
     from skimage.metrics import structural_similarity
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return np.array(
-            [
-                structural_similarity(one, other, data_range=1.0, channel_axis=-1)
-                for one, other in zip(pictures, truth, strict=True)
-            ]
-        )
+    return np.array(
+        [
+            structural_similarity(one, other, data_range=1.0, channel_axis=-1)
+            for one, other in zip(pictures, truth, strict=True)
+        ]
+    )

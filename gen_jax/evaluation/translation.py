@@ -1,18 +1,18 @@
 """How well pictures are made of other pictures."""
 
-import math
-
 import numpy as np
 from ml_collections import ConfigDict
 
 from gen_jax import families
 from gen_jax.data.examples import choose, chosen_rows
 from gen_jax.data.sources import Dataset
+from gen_jax.data.spec import SOURCE
 from gen_jax.errors import UserError
 from gen_jax.evaluation import judges
 from gen_jax.evaluation.context import Context, once
 from gen_jax.evaluation.features import DRAW_SIZE, NUM_SAMPLES, FeatureNet
 from gen_jax.evaluation.metric import Metric, metric
+from gen_jax.evaluation.restoration import psnr
 from gen_jax.families import base
 from gen_jax.families.base import Family
 from gen_jax.nn.classifier import ConvClassifier
@@ -23,7 +23,6 @@ CLASSIFIER = NUM_SAMPLES | {
         3_000, "of each classifier of target_accuracy", minimum=1, smoke=5, affects="figures"
     )
 }
-SOURCE = "source"  # in a batch
 
 
 def _of_pairs(family: Family, dataset: Dataset, settings: ConfigDict, name: str) -> None:
@@ -73,10 +72,9 @@ def translation_error(context: Context) -> dict[str, Metric]:
     def error(pictures):
         return np.abs(pictures - x).mean((1, 2, 3))
 
-    squares = np.maximum(np.square(made - x).mean((1, 2, 3)), 1e-10)
     figures = {
         "translation_error": Metric.mean(error(made), "fraction", "estimate", spec),
-        "translation_psnr": Metric.mean(-10 / math.log(10) * np.log(squares), "dB", "exact", spec),
+        "translation_psnr": Metric.mean(psnr(made, x), "dB", "exact", spec),
     }
     if source.shape == x.shape:
         figures["source_error"] = Metric.mean(error(source), "fraction", "exact", spec)

@@ -56,6 +56,7 @@ def not_empty(example: tuple) -> Values:
 
 # Of the data, under the key "data".
 IMAGES = Values("images", lambda spec: spec.is_image, None)
+GRADIENTS = Values("data with gradients", lambda spec: spec.kind in ("bytes", "real"), None)
 LABELS = Values("labels", lambda spec: spec.num_classes > 0, None)
 CONDITIONS = Values(
     "labels, or vectors that an example has beside x",

@@ -24,6 +24,7 @@ class LeastNorm:
 
     spec = SPEC
     given = ("label",)
+    label_dropout = 0.1
 
     def restore(self, params, extra, keys, measurement, y, condition, options):
         assert condition["label"].shape == (len(y),)
@@ -110,6 +111,17 @@ def test_pictures_that_blocks_do_not_divide_are_refused(monkeypatch):
     settings.restorations = ("quarter_size",)
     with pytest.raises(UserError, match=r"pictures of \[6, 6\] pixels are not divided by quarter"):
         restoration.restoration.also(LeastNorm(), dataset, settings, "restoration")
+
+
+def test_a_model_that_was_never_without_its_label_is_refused(monkeypatch):
+    monkeypatch.setattr(features, "check_judge", lambda *rest: None)
+
+    class Told(LeastNorm):
+        label_dropout = 0.0
+
+    settings = ConfigDict({"restorations": ("noise",)})
+    with pytest.raises(UserError, match=r"train with --config\.model\.label_dropout"):
+        restoration.restoration.also(Told(), Dataset("x", SPEC, {}), settings, "restoration")
 
 
 def test_filters_that_are_not_there_say_how_to_get_them(monkeypatch):

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from scipy import ndimage
 
 from gen_jax.data.examples import ArrayExamples, Examples, LazyExamples, Source, Stored, all_rows
-from gen_jax.data.spec import DataSpec
+from gen_jax.data.spec import SOURCE, DataSpec
 from gen_jax.errors import UserError
 
 Read = Callable[[str, ConfigDict], Source]
@@ -82,13 +82,13 @@ def read_filtered(name: str, config: ConfigDict, read: Read) -> Source:
         return np.stack([FILTERS[kind](picture, found.levels) for picture in x])
 
     splits = {split: _with_source(examples, make) for split, examples in found.splits.items()}
-    given = {"source": DataSpec("bytes", found.shape, found.levels)}
+    given = {SOURCE: DataSpec("bytes", found.shape, found.levels)}
     return dataclasses.replace(found, splits=splits, given=given)
 
 
 def _with_source(examples: Examples, make: Callable[[np.ndarray], np.ndarray]) -> Examples:
     def whole(rows: Stored) -> Stored:
-        return {**rows, "source": make(rows["x"])}
+        return {**rows, SOURCE: make(rows["x"])}
 
     if isinstance(examples, LazyExamples):
         return dataclasses.replace(examples, read=lambda rows: whole(examples.read(rows)))
@@ -117,18 +117,18 @@ def read_unpaired(name: str, config: ConfigDict, read: Read) -> Source:
             "both to one size: --config.data.image_size=28"
         )
     splits = {}
-    for split in {*first.splits} & {*second.splits}:
+    for split in (name for name in first.splits if name in second.splits):
         one, two = (all_rows(source.splits[split]) for source in (first, second))
         count = max(len(one["x"]), len(two["x"]))
         draw = np.random.Generator(np.random.Philox(key=_PAIRING))
         rows = np.arange(count)
         partner = draw.permutation(count) % len(one["x"])
         arrays = {key: array[rows % len(two["x"])] for key, array in two.items()}
-        arrays["source"] = one["x"][partner]
+        arrays[SOURCE] = one["x"][partner]
         if "label" in one:
             arrays["source_label"] = np.int32(one["label"][partner])
         splits[split] = ArrayExamples(split, arrays)
-    given = {"source": DataSpec("bytes", first.shape, first.levels)}
+    given = {SOURCE: DataSpec("bytes", first.shape, first.levels)}
     return dataclasses.replace(second, splits=splits, given=given)
 
 

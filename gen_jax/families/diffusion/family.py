@@ -16,7 +16,12 @@ from gen_jax.families.base import Extra, LogProb, Options, Params
 from gen_jax.families.diffusion.density import log_density, transport
 from gen_jax.families.diffusion.process import Process
 from gen_jax.families.diffusion.restoration import METHODS, Seen
-from gen_jax.families.diffusion.samplers import SAMPLERS, sampling_calls, within_calls
+from gen_jax.families.diffusion.samplers import (
+    SAMPLERS,
+    sampling_calls,
+    with_own_steps,
+    within_calls,
+)
 from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.measurements import Measurement
 
@@ -146,18 +151,7 @@ class Diffusion:
             sampler = SAMPLERS[options["sampler"]]
             return self._draw(keys, options["steps"], sampler, denoise, options)
 
-        return self._with_own_steps(drawn, options, keys, condition)
-
-    def _with_own_steps(self, drawn, options, *batched):
-        """drawn(*batched), one example at a time where a sampler's steps depend on the batch.
-
-        So a sample is the same whatever others are drawn with it.
-        """
-        if options["sampler"] != "adaptive":
-            return drawn(*batched)
-        one = lambda *own: drawn(*jax.tree.map(lambda array: array[None], own))  # noqa: E731
-        x, path = jax.vmap(one)(*batched)
-        return x[:, 0], jnp.moveaxis(path[:, :, 0], 0, 1)
+        return with_own_steps(drawn, options, keys, condition)
 
     def _draw(self, keys, steps, sampler, denoise, *more):
         """What a sampler makes of noise."""
@@ -276,7 +270,7 @@ class Diffusion:
             sampler, steps = SAMPLERS[options["sampler"]], keys_lib.named(keys, "steps")
             return sampler(denoise, self.process, ladder, z, steps, options)
 
-        return self.in_units(extra, self._with_own_steps(drawn, options, keys, batch)[0])
+        return self.in_units(extra, with_own_steps(drawn, options, keys, batch)[0])
 
     def _ends(self) -> tuple[jax.Array, jax.Array]:
         """l of the least and of the most noise."""

@@ -12,6 +12,7 @@ each step:
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -250,6 +251,18 @@ SAMPLERS = {
     "dpm": dpm,
     "adaptive": adaptive,
 }
+
+
+def with_own_steps(drawn: Callable[..., Sampled], options: Options, *batched: Any) -> Sampled:
+    """`drawn(*batched)`, one example at a time where a sampler's steps depend on the batch.
+
+    So a sample is the same whatever others are drawn with it.
+    """
+    if options["sampler"] != "adaptive":
+        return drawn(*batched)
+    one = lambda *own: drawn(*jax.tree.map(lambda array: array[None], own))  # noqa: E731
+    x, path = jax.vmap(one)(*batched)
+    return x[:, 0], jnp.moveaxis(path[:, :, 0], 0, 1)
 
 
 def sampling_calls(options: Options) -> int | None:

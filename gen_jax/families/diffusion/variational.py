@@ -16,7 +16,12 @@ from gen_jax.families import conditions
 from gen_jax.families.base import Extra, LogProb, Options, Params
 from gen_jax.families.diffusion.density import log_density
 from gen_jax.families.diffusion.process import Process
-from gen_jax.families.diffusion.samplers import SAMPLERS, sampling_calls, within_calls
+from gen_jax.families.diffusion.samplers import (
+    SAMPLERS,
+    sampling_calls,
+    with_own_steps,
+    within_calls,
+)
 
 # l of the least and of the most noise, before training; the authors' code has 13.3 and -5.
 _FIRST, _LAST = 13.3, -5.0
@@ -113,12 +118,16 @@ class VariationalDiffusion:
         self, params: Params, extra: Extra, keys: jax.Array, condition: Batch, options: Options
     ) -> jax.Array:
         """One x for each key, by `options["sampler"]` in `options["steps"]` steps."""
-        denoise = self._denoiser(params, condition, options["guidance"])
         first, last = self._ends(params)
         ladder = jnp.linspace(last, first, options["steps"])
-        z = keys_lib.normal(keys_lib.named(keys, "start"), self.spec.shape)
-        sampler = SAMPLERS[options["sampler"]]
-        x, _ = sampler(denoise, self.process, ladder, z, keys_lib.named(keys, "steps"), options)
+
+        def drawn(keys, condition):
+            denoise = self._denoiser(params, condition, options["guidance"])
+            z = keys_lib.normal(keys_lib.named(keys, "start"), self.spec.shape)
+            sampler, steps = SAMPLERS[options["sampler"]], keys_lib.named(keys, "steps")
+            return sampler(denoise, self.process, ladder, z, steps, options)
+
+        x, _ = with_own_steps(drawn, options, keys, condition)
         return jnp.clip(jnp.round(self.spec.uncenter(x)), 0, self.spec.levels - 1)
 
     def sampling_calls(self, options: Options) -> int:

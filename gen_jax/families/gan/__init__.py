@@ -13,7 +13,7 @@ from gen_jax.families.gan import networks
 from gen_jax.families.gan.family import GAN
 from gen_jax.families.gan.networks import Discriminator, Generator
 from gen_jax.families.gan.penalties import PENALTIES
-from gen_jax.families.requirements import IMAGES, Requirement, Values, only, other_than
+from gen_jax.families.requirements import GRADIENTS, IMAGES, Requirement, Values, only, other_than
 from gen_jax.nn.augment import AUGMENTATIONS
 from gen_jax.settings import Setting
 
@@ -53,14 +53,13 @@ SETTINGS = {
     "generator_updates": Setting(1, "turns within a step", minimum=1, maximum=1_000),
 }
 
-_GRADIENTS = Values("data with gradients", lambda spec: spec.kind in ("bytes", "real"), None)
 _PAIR = Values(" with two numbers", lambda value: len(value) == 2, (1.0, 1.0))
 _ENDS = "it is a pair: at the start, and after the burn-in"
 
 REQUIREMENTS = (
     Requirement(
         {},
-        {"data": _GRADIENTS},
+        {"data": GRADIENTS},
         "the generator learns from the discriminator's gradient in x",
         "use --config.data.preprocess=bytes or uniform_dequantization",
     ),

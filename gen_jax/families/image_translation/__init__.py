@@ -2,13 +2,13 @@
 
 from ml_collections import ConfigDict
 
-from gen_jax.data.spec import DataSpec
+from gen_jax.data.spec import SOURCE, DataSpec
 from gen_jax.families import requirements
 from gen_jax.families.adversarial import LOSSES
 from gen_jax.families.base import FamilyDefinition
-from gen_jax.families.image_translation.family import SOURCE, PairedTranslation, UnpairedTranslation
+from gen_jax.families.image_translation.family import PairedTranslation, UnpairedTranslation
 from gen_jax.families.image_translation.networks import PatchDiscriminator, ResNet, UNet
-from gen_jax.families.requirements import IMAGES, Requirement, Values, not_empty, only
+from gen_jax.families.requirements import GRADIENTS, IMAGES, Requirement, Values, not_empty, only
 from gen_jax.settings import Setting
 
 SETTINGS = {
@@ -38,7 +38,6 @@ SETTINGS = {
 _SOURCES = Values(
     "pictures with another each", lambda spec: SOURCE in spec.given and spec.is_image, None
 )
-_GRADIENTS = Values("data with gradients", lambda spec: spec.kind in ("bytes", "real"), None)
 _THREE = Values(" with three numbers", lambda value: len(value) == 3, (32, 64, 128))
 
 REQUIREMENTS = (
@@ -51,7 +50,7 @@ REQUIREMENTS = (
     ),
     Requirement(
         {},
-        {"data": _GRADIENTS},
+        {"data": GRADIENTS},
         "generators learn from a gradient in x",
         "use --config.data.preprocess=bytes",
     ),

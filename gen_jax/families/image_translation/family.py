@@ -8,11 +8,9 @@ import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
 from gen_jax import parallel
-from gen_jax.data.spec import Batch, DataSpec
+from gen_jax.data.spec import SOURCE, Batch, DataSpec
 from gen_jax.families.adversarial import LOSSES
 from gen_jax.families.base import Extra, Options, Params
-
-SOURCE = "source"  # in a batch: what a picture is made of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +173,7 @@ class UnpairedTranslation:
         """The pool with what all devices have made in the place of the oldest."""
         made = parallel.gather(fake)
         count = min(len(made["there"]), self.pool_size)
-        places = (extra["made"] + jnp.arange(count)) % max(self.pool_size, 1)
+        places = (extra["made"] + jnp.arange(count)) % self.pool_size
         pool = {
             way: extra["pool"][way].at[places].set(jax.lax.stop_gradient(made[way][:count]))
             for way in made

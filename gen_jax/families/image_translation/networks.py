@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from gen_jax import keys as keys_lib
+from gen_jax.nn.attention import dropout
 from gen_jax.nn.conv import Conv, ConvTranspose
 from gen_jax.nn.resnet import halvings, leaky_relu
 
@@ -14,13 +14,6 @@ _normal = nn.initializers.normal(0.02)
 def _norm(h: jax.Array) -> jax.Array:
     """Each channel of each picture by itself (Ulyanov et al. 2016, arXiv 1607.08022)."""
     return nn.GroupNorm(num_groups=None, group_size=1, use_bias=False, use_scale=False)(h)
-
-
-def _dropped(h: jax.Array, keys: jax.Array | None, name: str, rate: float) -> jax.Array:
-    if keys is None or not rate:
-        return h
-    kept = keys_lib.uniform(keys_lib.named(keys, name), h.shape[1:]) >= rate
-    return jnp.where(kept, h / (1 - rate), 0)
 
 
 class UNet(nn.Module):
@@ -61,7 +54,7 @@ class UNet(nn.Module):
             if index:
                 h = _norm(h)
                 if index >= depth - 2:
-                    h = _dropped(h, keys, f"dropout {index}", self.dropout)
+                    h = dropout(h, self.dropout, keys, f"dropout {index}")
                 h = jnp.concatenate([h, passed[index]], -1)
         return jnp.tanh(h)
 

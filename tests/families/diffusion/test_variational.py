@@ -121,6 +121,24 @@ def test_a_network_trains_with_its_ends_and_samples_bytes():
     assert np.isfinite(family.ode_log_prob(params, extra, batch, keys_of(4))).all()
 
 
+def test_a_sample_of_adaptive_steps_is_the_same_in_any_batch():
+    spec = DataSpec("bytes", (4, 4, 1), 256, num_classes=3)
+    config = families.default_model("diffusion")
+    # Without `fourier`, of which a network with random weights would make chaos.
+    config.update(process="variational", prediction="noise", features=8, multipliers=(1,))
+    config.update(heads=1, conditional=True)
+    family = families.build("diffusion", config, spec)
+    batch = {"x": jnp.float32(RNG.integers(256, size=(3, *spec.shape))), "label": jnp.arange(3)}
+    params, extra = jax.jit(family.init)(jax.random.key(0), batch)
+    move = lambda leaf: leaf + 0.05 * RNG.normal(size=leaf.shape).astype(np.float32)  # noqa: E731
+    params = jax.tree.map(move, params)
+    options = {"sampler": "adaptive", "steps": 3, "tolerance": 0.3, "guidance": 1.0}
+    label = batch["label"]
+    together = family.sample(params, extra, keys_of(3), {"label": label}, options)
+    alone = family.sample(params, extra, keys_of(3)[1:2], {"label": label[1:2]}, options)
+    np.testing.assert_allclose(together[1], alone[0], atol=1)  # bytes, rounded
+
+
 def test_the_denoiser_takes_noise_levels_of_centred_data():
     probabilities = np.array([0.4, 0.6])
     family = model(probabilities)
