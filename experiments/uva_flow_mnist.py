@@ -23,7 +23,7 @@ from gen_jax.config import experiment
     size=("", "gpu"),
 )
 def get_config(config, kind, data, size):
-    config.steps = 1_200
+    config.steps = 800
     config.batch_size = 32
     config.steps_per_dispatch = 20
     config.log_every = 200

@@ -6,7 +6,6 @@ Whoever reads a key declares it: config.py those that every experiment has, a fa
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Union
 
@@ -131,7 +130,8 @@ def _type_problem(value: Any, like: Any, setting: Setting) -> str:
         return "" if good else f"an integer from {least:g} to {_MAX_INT}"
     if isinstance(like, float):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        good = number and math.isfinite(value) and least <= value <= _MAX_FLOAT
+        # Comparisons alone: they refuse NaN and infinity too, and hold for integers of any size.
+        good = number and least <= value <= _MAX_FLOAT
         return "" if good else f"a number from {least:g} to {_MAX_FLOAT:g}"
     if isinstance(like, tuple):
         if not isinstance(value, tuple) or len(value) > _MAX_LENGTH:
