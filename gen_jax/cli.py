@@ -5,6 +5,7 @@ python launch.py train --config=experiments/F.py --workdir=W [--config.optim.lr=
 python launch.py evaluate --workdir=W [--metrics=elbo,nll] [--record=TABLE]
 python launch.py sample --workdir=W --num=64 [--label=3] [--seed=0] [--options.temperature=0.7]
 python launch.py sample --workdir=W --prompt="ROMEO:" --num=3 --options.length=500
+python launch.py interpolate | edit | complete | restore | translate --workdir=W
 python launch.py encode --workdir=W                  then train on --config.data.name=latents:W
 python launch.py report --workdir=W
 python launch.py sweep --config=experiments/F.py --workdir=S [--address=RAY_CLUSTER]
@@ -93,6 +94,38 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     sample.add_argument("--temperature", type=float, help="short for --options.temperature")
     sample.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")
+    interpolate = add("interpolate", "show what is between examples, or between drawn latents")
+    edit = add("edit", "change an attribute of examples, or add noise to them and remove it")
+    complete = add("complete", "draw the part of examples that a mask hides")
+    restore = add("restore", "undo damage to examples: noise, blur, scratches, few pixels")
+    translate = add("translate", "make pictures of one kind into those of another")
+    for command in (interpolate, edit, complete, restore, translate):
+        command.add_argument("--examples", help="numbers of test examples, as 0,5,7")
+        command.add_argument("--classes", help="labels, of each of which an example is taken")
+        command.add_argument("--images", help="picture files of your own, as a.png,b.png")
+        command.add_argument("--label", help="of a class-conditional model: a number or a name")
+        command.add_argument("--seed", type=int, default=0, help="of what is drawn")
+        command.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")
+        command.add_argument("--step", help="of a checkpoint that was kept, or best")
+    interpolate.add_argument("--seeds", help="of drawn latents instead of examples, as 0,1")
+    interpolate.add_argument("--steps", type=int, default=10, help="points of each way")
+    interpolate.add_argument(
+        "--path", default="spherical", choices=("spherical", "linear"), help="in latent space"
+    )
+    edit.add_argument("--attribute", help="what is measured of pictures: mass, thickness, ...")
+    edit.add_argument("--towards", help="a label, which examples become more like")
+    edit.add_argument("--noise", type=float, help="how strong, in the units of networks, -1 to 1")
+    edit.add_argument(
+        "--method", default="regression", choices=("means", "regression"), help="of directions"
+    )
+    complete.add_argument(
+        "--mask", default="top", help="what is known: a name, or a picture that is white there"
+    )
+    restore.add_argument("--damage", default="noise", help="what kind")
+    for command in (complete, restore):
+        command.add_argument("--draws", type=int, default=4, help="of each example")
+    translate.add_argument("--back", action="store_true", help="the other way, of a cycle")
+
     encode = add("encode", "write the latents of a run's data, for a prior of them")
     encode.add_argument("--step", help="of a checkpoint that was kept, or best")
     report = add("report", "write report.html of a run, or of several: --workdir=A,B,C")
@@ -124,7 +157,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     listing.add_argument("experiment", nargs="?", help="FILE.py[:ARGUMENT], whose keys are shown")
 
     flags, rest = parser.parse_known_args(arguments)
-    known = ("--config.", "--options.") if flags.command == "sample" else ("--config.",)
+    drawing = ("sample", "interpolate", "edit", "complete", "restore", "translate")
+    known = ("--config.", "--options.") if flags.command in drawing else ("--config.",)
     unknown = [argument for argument in rest if not argument.startswith(known)]
     if unknown:
         parser.error(f"unknown argument {unknown[0]}; see launch.py {flags.command} --help")

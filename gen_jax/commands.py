@@ -3,7 +3,6 @@
 import argparse
 import errno
 import importlib
-import io
 import os
 import re
 import sys
@@ -59,6 +58,7 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
         "evaluate": evaluate,
         "sample": sample,
         "encode": encode,
+        **dict.fromkeys(("interpolate", "edit", "complete", "restore", "translate"), application),
         "report": report,
         "reproduce": reproduce,
         "sweep": sweep,
@@ -70,7 +70,7 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
             _import(name)
         if flags.command == "train":
             processes.connect(flags.coordinator, flags.num_processes, flags.process_id)
-        if flags.command in ("train", "evaluate", "sample", "encode", "export"):
+        if flags.command not in ("report", "reproduce", "sweep", "list"):
             parallel.check_devices()
         flags.workdir = flags.workdir and folder(flags.workdir)
         command(flags, overrides)
@@ -173,8 +173,6 @@ def evaluate(flags: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
-    import numpy as np
-
     from gen_jax import files, pictures, run
     from gen_jax.applications import media
     from gen_jax.workdir import console
@@ -202,9 +200,7 @@ def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
         name += f"_step_{flags.step}"
     name += "".join(f"_{key}_{value}" for key, value in options.items() if key != "batch_size")
     folder = samples_folder(workdir)
-    arrays = io.BytesIO()
-    np.savez(arrays, x=x)
-    files.write_whole(folder / f"{name}.npz", arrays.getbuffer())
+    files.write_arrays(folder / f"{name}.npz", x=x)
     print(f"wrote {folder / name}.npz ({', '.join(map(str, x.shape))}) in model units")
     if (calls := trained.sampling_calls(**options)) is not None:
         print(f"each sample took {calls:,} calls of the network")
@@ -236,6 +232,23 @@ def _sample_options(workdir: Path, arguments: list[str]) -> dict[str, Any]:
         raise UserError(str(error).replace("--config.sample.", "--options.")) from None
     keys = [argument.partition("=")[0].removeprefix("--options.") for argument in arguments]
     return {key: section[key] for key in keys}
+
+
+def application(flags: argparse.Namespace, overrides: list[str]) -> None:
+    """What is done with a trained model: `interpolate`, `edit`, `complete` and the like."""
+    from gen_jax import apply, run
+    from gen_jax.workdir import console
+
+    own = [argument for argument in overrides if argument.startswith("--options.")]
+    changes = [argument for argument in overrides if argument not in own]
+    workdir = _require_workdir(flags)
+    options = _sample_options(workdir, own)
+    trained = run.load(workdir, flags.replica, arguments=changes, step=_step(flags.step))
+    with console.ticks():
+        applied = apply.APPLICATIONS[flags.command](trained, flags, options)
+    for path in apply.write(workdir, applied):
+        print(f"wrote {path}")
+    print(applied.caption)
 
 
 def encode(flags: argparse.Namespace, overrides: list[str]) -> None:

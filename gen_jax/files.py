@@ -1,9 +1,12 @@
 """Files of a run: written whole or not at all, read with care, as they may be a stranger's."""
 
+import io
 import json
 import os
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 
 def own_folder() -> Path:
@@ -30,6 +33,13 @@ def write_whole(path: Path, data: bytes | str) -> Path:
         part.unlink(missing_ok=True)  # it would take room that is missed already
         raise
     return path
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> Path:
+    """Writes FILE.npz: see `write_whole`."""
+    data = io.BytesIO()
+    np.savez(data, **arrays)
+    return write_whole(path, data.getvalue())
 
 
 def read_json(path: Path, limit: int = 2**24) -> Any:

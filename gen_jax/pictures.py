@@ -1,6 +1,7 @@
 """Grids of images: arrays of uint8 in, pictures uint8 [H, W, 3] out."""
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,13 @@ def pairs(originals: np.ndarray, reconstructions: np.ndarray, columns: int) -> n
     """Rows of originals, each with its reconstructions in the row below."""
     rows = []
     for start in range(0, len(originals), columns):
-        above, below = originals[start : start + columns], reconstructions[start : start + columns]
-        rows.append(tile(np.concatenate([above, below]), len(above)))
+        above, under = originals[start : start + columns], reconstructions[start : start + columns]
+        rows.append(tile(np.concatenate([above, under]), len(above)))
+    return below(rows)
+
+
+def below(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures uint8 [H, W, 3] one below the other, all from the left."""
     width = max(row.shape[1] for row in rows)
     fill = [((0, 4), (0, width - row.shape[1]), (0, 0)) for row in rows]
     padded = [np.pad(r, f, constant_values=_BACKGROUND) for r, f in zip(rows, fill, strict=True)]

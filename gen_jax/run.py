@@ -17,8 +17,25 @@ from gen_jax.data.examples import ArrayExamples, chosen_rows
 from gen_jax.data.examples import batch as make_batch
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
-from gen_jax.evaluation import Subject, attributes, features, likelihood, morphometry
-from gen_jax.families.base import Autoencoder, CallsCounted, Editor, Guided, Restorer, Sampler
+from gen_jax.evaluation import (
+    Subject,
+    attributes,
+    features,
+    interpolation,
+    likelihood,
+    masks,
+    morphometry,
+)
+from gen_jax.families.base import (
+    Autoencoder,
+    CallsCounted,
+    Completer,
+    Decoder,
+    Editor,
+    Guided,
+    Restorer,
+    Sampler,
+)
 from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.measurements import Measurement
 from gen_jax.report import card
@@ -251,6 +268,8 @@ class Run:
     ) -> np.ndarray:
         """Draws of p(x | y), one for each of the measurements y: [N, *shape] in model units.
 
+        A model that draws none but has latents decodes likely ones: see `Subject.restore`.
+
             known = np.indices((28, 28))[0] < 14
             measurement = gen_jax.measurements.mask(known, noise=0.05)
             y = measurement.apply(run.spec.center(x))
@@ -266,7 +285,7 @@ class Run:
         Raises:
           UserError: for a model that cannot, y of another shape, or an option that there is not.
         """
-        families.require(self.subject.family, "restore", Restorer)
+        families.require(self.subject.family, "restore", Restorer, Decoder)
         _check_whole("seed", seed, 0, 2**32 - 1)
         y, places = np.asarray(y, np.float32), measurement.v.shape[1]
         channels = self.spec.shape[-1] if self.spec.is_image else 1
@@ -284,6 +303,47 @@ class Run:
                 raise UserError("this model is given the label; give one of each y")
             condition = {"label": self._labels(label, len(y), "y")}
         return self.subject.restore(y, measurement, condition, seed, self._options(options))
+
+    def complete(
+        self,
+        x: np.ndarray,
+        known: np.ndarray | str,
+        label: Labels = None,
+        seed: int = 0,
+        **options: Any,
+    ) -> np.ndarray:
+        """Examples with what is not known of them drawn, [N, *shape] in model units.
+
+        Args:
+          x: [N, *shape] in model units; what is unknown of it is not looked at.
+          known: bool, of the pixels [H, W] or of one example; or of pictures the name of a mask of
+            evaluation/masks.py.
+          label: of a class-conditional model: one for all or one for each.
+          seed: of what is drawn.
+          **options: keys of the config's `sample` section.
+
+        Raises:
+          UserError: for a model that cannot, x that no data of this run could be, or a mask of
+            another shape or one that this model cannot complete.
+        """
+        families.require(self.subject.family, "complete", Completer, Restorer, Decoder)
+        _check_whole("seed", seed, 0, 2**32 - 1)
+        if isinstance(known, str):
+            self._require_pictures("a mask with a name")
+            known = masks.known_part(known, self.spec.shape[:2])
+        known = np.asarray(known)
+        if known.dtype != bool or known.shape not in (self.spec.shape, self.spec.shape[:2]):
+            raise UserError(
+                f"what is known is {known.dtype} {list(known.shape)}; give bool "
+                f"{list(self.spec.shape[:2])}, true where x is known"
+            )
+        given = self._examples(x, label).gather(np.arange(len(x)))
+        condition = {"label": given["label"]} if self.subject.num_classes else None
+        return self.subject.complete(given["x"], known, condition, seed, self._options(options))
+
+    def _require_pictures(self, what: str) -> None:
+        if not self.spec.is_image:
+            raise UserError(f"{what} is of pictures, and these data are none")
 
     def _vectors(
         self, names: Sequence[str], given: Mapping[str, np.ndarray] | None, num: int
@@ -306,7 +366,7 @@ class Run:
             found[name] = np.broadcast_to(vectors, (num, *shape))
         return found
 
-    def _class_number(self, label: int | str) -> int:
+    def class_number(self, label: int | str) -> int:
         """Of a class that is given by its number or its name; a name that is a number is a name."""
         names = self.spec.class_names
         if isinstance(label, str):
@@ -373,21 +433,32 @@ class Run:
         Raises:
           UserError: for latents of another width, or labels that are not one of each.
         """
-        family = families.require(self.subject.family, "decode", Autoencoder)
+        family = families.require(self.subject.family, "decode", Decoder)
         z = np.asarray(z, np.float32)
         if z.ndim != 2 or not len(z) or z.shape[1] != family.latent_dim:
             raise UserError(f"z has shape {list(z.shape)}; this run's are [N, {family.latent_dim}]")
         condition: Batch = {} if label is None else {"label": self._labels(label, len(z), "z")}
         return np.asarray(self.subject.decode(z, condition))
 
+    def latents(self, x: np.ndarray, label: Labels = None) -> np.ndarray:
+        """Latents [N, latent_dim] of which the decoder makes about x: see `Subject.latents`.
+
+        Raises:
+          UserError: for a model without latents, and as `encode` does.
+        """
+        families.require(self.subject.family, "latents", Decoder)
+        examples = self._examples(x, label)
+        batch = make_batch(self.spec.verbatim(), examples, np.arange(len(examples)))
+        return self.subject.latents(batch)
+
     def reconstruct(self, x: np.ndarray, label: Labels = None) -> np.ndarray:
-        """What the decoder makes of the mean of q(z|x), [N, *shape] in model units.
+        """What the decoder makes of the latents of x, [N, *shape] in model units.
 
         Raises:
           UserError: as `encode` does.
         """
         label = None if label is None else self._labels(label, len(x), "x")
-        return self.decode(self.encode(x, label).mean, label)
+        return self.decode(self.latents(x, label), label)
 
     def direction(
         self,
@@ -403,7 +474,8 @@ class Run:
 
         Args:
           values: of each x, a number or whether it has it, [N]; or the name of what is measured.
-          x: examples [N, *shape] in model units; with a name, 2,000 of training if left out.
+          x: examples [N, *shape] in model units; with a name, 2,000 of training if left out, or of
+            a model without an encoder 2,000 samples.
           label: of a class-conditional model, that of each x.
           method: means or regression: see evaluation/attributes.py.
 
@@ -411,8 +483,14 @@ class Run:
           UserError: for a model without latents, an unknown name or method, or values that do not
             fit x or do not vary.
         """
-        families.require(self.subject.family, "a direction", Autoencoder)
-        if x is None:
+        family = families.require(self.subject.family, "a direction", Decoder)
+        z = None
+        if x is None and not families.has(family, Autoencoder):
+            z = np.random.default_rng(0).standard_normal((_FITTED, family.latent_dim))
+            if self.subject.num_classes:
+                label = np.arange(_FITTED) % self.subject.num_classes
+            x = self.decode(z, label)
+        elif x is None:
             batch = self.data("train", min(_FITTED, len(self.experiment.dataset.splits["train"])))
             x = batch["x"]
             label = batch["label"] if self.subject.num_classes else None
@@ -420,15 +498,15 @@ class Run:
             if values not in morphometry.ATTRIBUTES:
                 names = ", ".join(morphometry.ATTRIBUTES)
                 raise UserError(f"no attribute {values!r} is measured; those are: {names}")
-            if not self.spec.is_image:
-                raise UserError(f"{values!r} is measured of pictures, and these data are none")
+            self._require_pictures(repr(values))
             values = morphometry.measure(self.spec.to_uint8(x))[values]
         values = np.asarray(values, np.float64)
         if values.shape != (len(x),):
             raise UserError(
                 f"values have shape {list(values.shape)}; give one of each x, [{len(x)}]"
             )
-        return attributes.fit(self.encode(x, label).mean, values, method)
+        z = self.latents(x, label) if z is None else z
+        return attributes.fit(z, values, method)
 
     def move(
         self,
@@ -448,7 +526,7 @@ class Run:
         Raises:
           UserError: as `encode` does, or for a direction of another model.
         """
-        z, step = self.encode(x, label).mean, np.asarray(direction.step)
+        z, step = self.latents(x, label), np.asarray(direction.step)
         if step.shape != z.shape[1:] or not math.isfinite(amount):
             raise UserError(
                 f"this direction has {step.size} numbers and amount={amount}; it needs "
@@ -457,15 +535,22 @@ class Run:
         return self.decode(z + amount * step, label)
 
     def interpolate(
-        self, first: np.ndarray, last: np.ndarray, steps: int = 10, label: Labels = None
+        self,
+        first: np.ndarray,
+        last: np.ndarray,
+        steps: int = 10,
+        label: Labels = None,
+        path: str = "linear",
     ) -> np.ndarray:
-        """Decoded points of the straight line in latent space between two examples.
+        """Decoded points of a line in latent space between two examples.
 
         Args:
           first: [*shape] in model units.
           last: likewise.
           steps: points of the line, the ends included.
           label: of a class-conditional model, one for all.
+          path: linear, or spherical: along which N(0, I)'s latents keep their length, as those of
+            flows, diffusions and GANs (White 2016, arXiv 1609.04468).
 
         Returns:
           [steps, *shape] in model units.
@@ -475,9 +560,8 @@ class Run:
         """
         _check_whole("steps", steps, 2)
         ends = np.stack([np.asarray(first), np.asarray(last)])
-        z = self.encode(ends, label).mean
-        part = np.linspace(0, 1, steps)[:, None]
-        return self.decode((1 - part) * z[:1] + part * z[1:], label)
+        z = self.latents(ends, label)
+        return self.decode(interpolation.between(z[0], z[1], steps, path), label)
 
     def evaluate(self, *names: str, split: str = "test") -> card.Figures:
         """Metrics on a split of the run's data; the config's own by default.
@@ -562,7 +646,7 @@ class Run:
         if np.ndim(label) == 0:
             label = [label] * num
         if classes:
-            label = [self._class_number(own) for own in np.asarray(label).reshape(-1).tolist()]
+            label = [self.class_number(own) for own in np.asarray(label).reshape(-1).tolist()]
         label = np.asarray(label, np.int32)
         if label.shape != (num,):
             raise UserError(

@@ -68,6 +68,7 @@ ROOMS = (
         "experiment",
         "export",
         "run",
+        "apply",
         "__init__",
         "ship_judge",
         "sweeps",

@@ -148,6 +148,13 @@ class DataSpec:
             return (y + 1.0) * ((self.levels - 1) / 2.0)
         return (y + 1.0) / 2.0 if self.is_dequantized else y
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The least and the largest that a number of x may be, in model units."""
+        if self.kind == "real" and not self.is_dequantized:
+            return -math.inf, math.inf
+        return 0.0, self.levels - 1.0 if self.kind == "bytes" else 1.0
+
     def check(self, x: np.ndarray, name: str = "x") -> None:
         """Refuses an array [N, *shape] that cannot be data in model units.
 

@@ -6,7 +6,6 @@ to those whose posteriors do not fill their prior. Densities of such a model are
 """
 
 import dataclasses
-import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -132,9 +131,8 @@ def with_prior(subject: Subject, settings: ConfigDict, prior: dict[str, np.ndarr
 
 def save(path: Path, subject: Subject, step: int, settings: ConfigDict) -> None:
     """Writes what was fitted, so that the run can be sampled from where its data are not."""
-    arrays, buffer = jax.device_get(subject.extra["fitted_prior"]), io.BytesIO()
-    np.savez(buffer, step=step, components=settings.fitted_components, **arrays)
-    files.write_whole(path, buffer.getvalue())
+    arrays = jax.device_get(subject.extra["fitted_prior"])
+    files.write_arrays(path, step=step, components=settings.fitted_components, **arrays)
 
 
 def load(path: Path, subject: Subject, step: int, settings: ConfigDict) -> Subject | None:

@@ -7,12 +7,10 @@ still the autoencoder's own.
 
 import dataclasses
 import functools
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from flax.core import FrozenDict
 
 from gen_jax import families, files
@@ -94,9 +92,7 @@ def write_latents(workdir: Path, subject: Subject, dataset: Dataset, settings: A
     for split in ("train", "test"):
         draw = functools.partial(likelihood.per_example, subject, dataset.splits[split], whole)
         arrays[f"x_{split}"], arrays[f"label_{split}"] = draw(_posterior_draw)
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return files.write_whole(workdir / LATENTS, buffer.getvalue())
+    return files.write_arrays(workdir / LATENTS, **arrays)
 
 
 def _posterior_draw(family, params, extra, batch, keys):

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -10,11 +11,13 @@ from gen_jax import keys as keys_lib
 from gen_jax import measurements
 from gen_jax.data.examples import choose
 from gen_jax.data.sources import Dataset
+from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.evaluation import features as features_lib
+from gen_jax.evaluation import masks
 from gen_jax.evaluation.context import Context
 from gen_jax.evaluation.metric import Metric, metric
-from gen_jax.families.base import Family, Restorer
+from gen_jax.families.base import Decoder, Family, Restorer
 from gen_jax.measurements import Measurement
 from gen_jax.settings import Setting
 
@@ -36,14 +39,6 @@ class Task:
     filters: Callable[[np.ndarray, tuple[int, ...]], dict[str, np.ndarray]]
 
 
-def hole(shape: tuple[int, ...]) -> np.ndarray:
-    """Which pixels [H, W] are known: all but a square in the middle, half as long as the sides."""
-    known = np.ones(shape[:2], bool)
-    rows, columns = (slice(side // 4, side // 4 + side // 2) for side in shape[:2])
-    known[rows, columns] = False
-    return known
-
-
 def _against_noise(y: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     from scipy import ndimage
     from skimage import restoration
@@ -60,14 +55,22 @@ def _against_noise(y: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarra
     }
 
 
-def _into_a_hole(y: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    from skimage import restoration
+def _hidden(known_of: Callable[[tuple[int, int]], np.ndarray]) -> Task:
+    """Damage that hides some pixels."""
 
-    known = hole(shape)
-    pictures = np.zeros((len(y), *shape))
-    pictures[:, known] = y
-    filled = [restoration.inpaint_biharmonic(p, ~known, channel_axis=-1) for p in pictures]
-    return {"biharmonic": np.stack(filled)}
+    def damage(shape: tuple[int, ...]) -> Measurement:
+        return measurements.mask(known_of(shape[:2]), _LITTLE)
+
+    def filters(y: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+        from skimage import restoration
+
+        known = known_of(shape[:2])
+        pictures = np.zeros((len(y), *shape))
+        pictures[:, known] = y
+        filled = [restoration.inpaint_biharmonic(p, ~known, channel_axis=-1) for p in pictures]
+        return {"biharmonic": np.stack(filled)}
+
+    return Task(damage, filters)
 
 
 def _sharper(y: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -102,7 +105,8 @@ def _width(shape: tuple[int, ...]) -> float:
 
 TASKS = {
     "noise": Task(lambda shape: measurements.mask(np.ones(shape[:2], bool), _MUCH), _against_noise),
-    "hole": Task(lambda shape: measurements.mask(hole(shape), _LITTLE), _into_a_hole),
+    "hole": _hidden(masks.hole),
+    "scratches": _hidden(masks.unscratched),
     "blur": Task(lambda shape: measurements.blur(shape, _width(shape), _LITTLE), _sharper),
     "half_size": Task(lambda shape: measurements.downsampling(shape, 2, _LITTLE), _larger),
     "quarter_size": Task(lambda shape: measurements.downsampling(shape, 4, _LITTLE), _larger),
@@ -137,7 +141,7 @@ def _has_filters(family: Family, dataset: Dataset, settings: ConfigDict, name: s
             f"{name} compares with filters of scikit-image; install it by: "
             "pip install 'gen_jax[restoration]'"
         ) from error
-    if "label" in family.given and not family.label_dropout:
+    if "label" in family.given and not getattr(family, "label_dropout", 0):
         raise UserError(
             f"{name} does not tell the label, and this model was never without it; train with "
             "--config.model.label_dropout=0.1"
@@ -148,13 +152,13 @@ def _has_filters(family: Family, dataset: Dataset, settings: ConfigDict, name: s
         if any(side % factor.get(task, 1) for side in sides):
             raise UserError(
                 f"{name}: pictures of {list(sides)} pixels are not divided by {task}; name others "
-                "by --config.eval.restorations=noise,hole,blur"
+                "by --config.eval.restorations=noise,hole,scratches,blur"
             )
 
 
 @metric(
     "restoration",
-    needs=(Restorer,),
+    needs=((Restorer, Decoder),),
     also=_has_filters,
     settings=features_lib.SETTINGS | SETTINGS,
 )
@@ -170,7 +174,7 @@ def restoration(context: Context) -> dict[str, Metric]:
     spec, count = subject.spec, min(settings.restored, len(context.examples))
     rows = choose(len(context.examples), count)
     batch = context.dataset.batch(context.split, rows)
-    truth = _from_0_to_1(spec.center(np.asarray(batch["x"])))
+    truth = _from_0_to_1(spec, batch["x"])
     net = features_lib.load(settings, context.dataset)
     condition = None
     if subject.num_classes:  # one past the last label is none: see `conditions.labels`
@@ -185,11 +189,13 @@ def restoration(context: Context) -> dict[str, Metric]:
             subject.restore(seen, measurement, condition, seed)
             for seed in range(settings.restored_draws)
         ]
-        mean = np.mean([_from_0_to_1(spec.center(np.asarray(x))) for x in draws], 0)
+        mean = np.mean([_from_0_to_1(spec, x) for x in draws], 0)
         right = net(spec.to_uint8(draws[0]))[0].argmax(-1) == np.asarray(batch["label"])
         filtered = {
             kind: psnr(np.clip(pictures, 0, 1), truth)
-            for kind, pictures in task.filters(_from_0_to_1(seen), spec.shape).items()
+            for kind, pictures in task.filters(
+                _from_0_to_1(spec, spec.uncenter(seen)), spec.shape
+            ).items()
         }
         best = max(filtered, key=lambda kind: filtered[kind].mean())
         what = {**told, "draws": len(draws), **_method(subject.options)}
@@ -209,8 +215,28 @@ def _method(options) -> dict[str, str]:
     return {"method": options["restoration"]} if "restoration" in options else {}
 
 
-def _from_0_to_1(centered: np.ndarray) -> np.ndarray:
-    return (np.asarray(centered, np.float64) + 1) / 2
+def _from_0_to_1(spec: DataSpec, x: np.ndarray) -> np.ndarray:
+    """Of x in model units."""
+    low, high = spec.limits
+    return (np.asarray(x, np.float64) - low) / (high - low)
+
+
+def shown(y: np.ndarray, measurement: Measurement, shape: tuple[int, ...]) -> np.ndarray:
+    """What is seen y [N, M, C] as pictures [N, *shape], in the units of y.
+
+    Where there are fewer numbers than pixels each pixel has the mean of those that it is part of,
+    and one that nothing is seen of is NaN.
+    """
+    if y.shape[1] == shape[0] * shape[1]:
+        return np.asarray(y).reshape(len(y), *shape)
+
+    def spread(numbers):
+        """By the transposed of the measurement."""
+        along = jnp.einsum("mr,bmc->brc", measurement.u * measurement.s, numbers)
+        return np.asarray(measurement.lift(along, (*shape[:2], numbers.shape[-1])))
+
+    weight = spread(jnp.ones((1, y.shape[1], 1)))
+    return np.where(weight > 1e-3, spread(jnp.asarray(y)) / np.maximum(weight, 1e-3), np.nan)
 
 
 def psnr(pictures: np.ndarray, truth: np.ndarray) -> np.ndarray:

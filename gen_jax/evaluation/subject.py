@@ -11,14 +11,17 @@ import numpy as np
 from flax import linen as nn
 from flax.core import FrozenDict
 
-from gen_jax import families
+from gen_jax import families, measurements
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
+from gen_jax.evaluation.inversion import invert
 from gen_jax.families import conditions
 from gen_jax.families.base import (
     Autoencoder,
+    Completer,
     Continuer,
+    Decoder,
     Editor,
     Family,
     Film,
@@ -32,6 +35,9 @@ from gen_jax.measurements import Measurement
 
 # Elements: sequences that begin with a prompt are drawn as long as the next multiple of it.
 _BUCKET = 256
+# Noise of what is known exactly, of numbers from -1 to 1: some methods divide by it.
+_TRUSTED = 0.05
+_INVERTED = 100  # examples whose latents are searched for at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,9 +176,14 @@ class Subject:
         """A draw of p(x | y) for each measurement y [N, M, C]: [N, *shape] in model units.
 
         As samples, draw number n is the same whatever N is. y is of x in the units that networks
-        read (`DataSpec.center`); a class-conditional model needs its condition.
+        read (`DataSpec.center`); a class-conditional model needs its condition. A model that draws
+        no such x decodes latents near the most likely ones that a search finds
+        (evaluation/inversion.py).
         """
-        family = families.require(self.family, "restore", Restorer)
+        family = families.require(self.family, "restore", Restorer, Decoder)
+        if not families.has(family, Restorer):
+            found = self._inverted(y, measurement, condition or {}, seed, walked=True)
+            return np.asarray(self.decode(found, condition))
         options = {"batch_size": 1_000, **self.options, **(options or {})}
         size, key = options.pop("batch_size"), keys_lib.stream(seed, "restore")
         model = (self.params, self.extra, measurement)
@@ -182,6 +193,73 @@ class Subject:
             return draw(own.pop("y"), key, index, own)
 
         return _in_parts(some, {**(condition or {}), "y": y}, size)
+
+    def complete(
+        self,
+        x: np.ndarray,
+        known: np.ndarray,
+        condition: Batch | None = None,
+        seed: int = 0,
+        options: Mapping[str, Any] | None = None,
+    ) -> np.ndarray:
+        """Examples x [N, *shape] in model units with what is not known of them drawn.
+
+        By the model's own way (`base.Completer`), or as `restore` does it. What is known stays as
+        it is.
+
+        Args:
+          x: of which the unknown part is not looked at.
+          known: bool, of the shape of one example, or of its pixels, [H, W].
+          condition: arrays [N, ...] of what the model is given.
+          seed: of what is drawn.
+          options: those that differ from the subject's own.
+
+        Raises:
+          UserError: for a mask that the model cannot complete, naming what it can.
+        """
+        family = families.require(self.family, "complete", Completer, Restorer, Decoder)
+        known = np.asarray(known, bool)
+        whole = known.reshape(*known.shape, *[1] * (len(self.spec.shape) - known.ndim))
+        whole = np.broadcast_to(whole, self.spec.shape)
+        x = np.where(whole, x, 0).astype(np.asarray(x).dtype)
+        arrays = {**(condition or {}), "x": x}
+        if families.has(family, Completer):
+            options = {"batch_size": 1_000, **self.options, **(options or {})}
+            size, key = options.pop("batch_size"), keys_lib.stream(seed, "complete")
+            model = (family, FrozenDict(options), whole.tobytes(), self.params, self.extra)
+            return _in_parts(lambda index, own: _complete(*model, own, key, index), arrays, size)
+        places = whole[..., 0] if self.spec.is_image else whole
+        if self.spec.is_image and (whole != places[..., None]).any():
+            raise UserError("this model completes whole pixels; give what is known as [H, W]")
+        measurement = measurements.mask(places, _TRUSTED)
+        y = np.asarray(measurement.apply(self.spec.center(np.float32(x))))
+        drawn = self.restore(y, measurement, condition, seed, options)
+        return np.where(whole, x, drawn)
+
+    def latents(self, batch: Batch, seed: int = 0) -> np.ndarray:
+        """Latents [B, latent_dim] of examples, of which the decoder makes about x.
+
+        The mean of q(z|x) of a model with an encoder; else by a search from some starts, which the
+        seed changes (evaluation/inversion.py).
+        """
+        family = families.require(self.family, "latents", Decoder)
+        if families.has(family, Autoencoder):
+            return np.asarray(self.encode(batch).mean)
+        places = self.spec.shape[:2] if self.spec.is_image else self.spec.shape
+        measurement = measurements.mask(np.ones(places, bool), _TRUSTED)
+        y = np.asarray(measurement.apply(self.spec.center(jnp.asarray(batch["x"]))))
+        condition = {name: batch[name] for name in self.given}
+        return self._inverted(y, measurement, condition, seed, walked=False)
+
+    def _inverted(self, y, measurement, condition, seed, walked) -> np.ndarray:
+        model = (self.family, self.spec, walked, self.params, self.extra)
+        find = functools.partial(invert, *model, measurement)
+        key = keys_lib.stream(seed, "invert")
+
+        def some(index, own):
+            return find(own.pop("y"), key, index, own)
+
+        return _in_parts(some, {**condition, "y": y}, _INVERTED)
 
     def guide(
         self,
@@ -220,7 +298,7 @@ class Subject:
 
         Without a condition that it needs, a decoder is given the label 0.
         """
-        family = families.require(self.family, "decode", Autoencoder)
+        family = families.require(self.family, "decode", Decoder)
         return _decode(family, self.params, self.extra, jnp.asarray(z), condition or {})
 
 
@@ -272,6 +350,14 @@ def _guide(family, options, judge, params, extra, judge_params, strength, key, i
 
     keys = keys_lib.per_example(key, index)
     return family.guide(params, extra, keys, log_prob, condition, options)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _complete(family, options, known, params, extra, batch, key, index):
+    x = batch["x"]
+    mask = np.broadcast_to(np.frombuffer(known, bool).reshape(x.shape[1:]), x.shape)
+    keys = keys_lib.per_example(key, index)
+    return family.complete(params, extra, batch, mask, keys, options)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

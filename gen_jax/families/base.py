@@ -395,19 +395,25 @@ class Annealable(Protocol):
         """A draw of p(x, z) in the place of each example: x [B, *shape] and z [B, L]."""
 
 
-class Autoencoder(Protocol):
-    """A model with an encoder and a decoder."""
+class Decoder(Protocol):
+    """A model that makes examples of latents, which are N(0, I) or nearly so."""
 
     latent_dim: int
-
-    def encode(self, params: Params, extra: Extra, batch: Batch) -> DiagonalGaussian:
-        """q(z|x) of each example: mean and log variance [B, latent_dim]."""
 
     def decode(self, params: Params, extra: Extra, z: jax.Array, condition: Batch) -> jax.Array:
         """Latents [N, latent_dim] -> mean of p(x|z) [N, *spec.shape] in model units.
 
         `condition` has the arrays [N, ...] that the decoder is given (`Sampler.given`).
         """
+
+
+class Autoencoder(Decoder, Protocol):
+    """A model with an encoder and a decoder."""
+
+    latent_dim: int
+
+    def encode(self, params: Params, extra: Extra, batch: Batch) -> DiagonalGaussian:
+        """q(z|x) of each example: mean and log variance [B, latent_dim]."""
 
     def sample_posterior(
         self, params: Params, extra: Extra, batch: Batch, keys: jax.Array

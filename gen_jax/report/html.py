@@ -17,7 +17,7 @@ from gen_jax.report import curves, page
 from gen_jax.report.page import Section, cell
 from gen_jax.training import replicas
 from gen_jax.workdir import provenance
-from gen_jax.workdir.claim import read_config
+from gen_jax.workdir.claim import APPLICATIONS, read_config
 from gen_jax.workdir.console import duration, figure
 from gen_jax.workdir.logs import read_metrics, training_seconds
 
@@ -43,6 +43,7 @@ def write_report(workdir: Path) -> Path:
         _warnings(rows),
         _evaluation(workdir, config),
         _pictures(workdir, config),
+        _applications(workdir, config),
         _training({"": rows}),
         _timeline(workdir),
         _provenance(workdir),
@@ -155,13 +156,26 @@ def _pictures(workdir: Path, config: ConfigDict) -> Section:
     return section | {"pictures": [{"layout": "gallery", "pictures": list(found.values())}]}
 
 
-def _found_pictures(workdir: Path, config: ConfigDict) -> dict[str, Any]:
-    """Those of a run, by name."""
+def _applications(workdir: Path, config: ConfigDict) -> Section:
+    """What was done with the model from the command line."""
+    captions = _index(workdir / "samples" / APPLICATIONS) or {}
+    found = _found_pictures(workdir, config, captions)
+    section = {"title": "Applications"}
+    if not found:
+        return section
+    return section | {"pictures": [{"layout": "gallery", "pictures": list(found.values())}]}
+
+
+def _found_pictures(
+    workdir: Path, config: ConfigDict, captions: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Those of a run, by name; by default those of training and evaluation."""
     replica = (_read_evaluation(workdir) or {}).get("replica", 0)
     of_which = f" Replica {replica}." if config.num_replicas > 1 else ""
     found = {}
     folder = workdir / "samples"
-    for name, (caption, others) in _captions(folder).items():
+    captions = _captions(folder) if captions is None else captions
+    for name, (caption, others) in captions.items():
         path = folder / f"{name}.png"
         png = path.read_bytes() if is_picture(path) else b""
         # A stranger's link may lead to any file, which must not end in a page that is passed on.
@@ -182,20 +196,27 @@ def _captions(folder: Path) -> dict[str, tuple[str, list[str]]]:
 
     What each shows, and the names of the texts and sounds that go with it.
     """
+    found = _index(folder / "pictures.json")
+    if found is not None:
+        return found
+    # Of an older version of the project: what it called its pictures.
+    known = ("samples", "reconstructions", "interpolation", "latent_map")
+    return {name: (name.replace("_", " ").capitalize() + ".", []) for name in known}
+
+
+def _index(path: Path) -> dict[str, tuple[str, list[str]]] | None:
+    """The rows of an index of pictures by name; None where there is none."""
     try:
-        index = files.read_json(folder / "pictures.json")
         return {
             row["name"]: (
                 row["caption"],
                 [name for name in row.get("files", ()) if re.fullmatch(r"\w+\.(txt|wav)", name)],
             )
-            for row in index
+            for row in files.read_json(path)
             if re.fullmatch(r"\w+", row["name"])
         }
     except (ValueError, TypeError, KeyError, AttributeError):
-        # Of an older version of the project: what it called its pictures.
-        known = ("samples", "reconstructions", "interpolation", "latent_map")
-        return {name: (name.replace("_", " ").capitalize() + ".", []) for name in known}
+        return None
 
 
 def _training(logs: Mapping[str, list[dict]]) -> Section:

@@ -189,6 +189,10 @@ def folder(path: str | Path) -> Path:
     return Path(path).expanduser()
 
 
+# In that folder: what was done with the model, as rows of a name and a caption.
+APPLICATIONS = "applications.json"
+
+
 def samples_folder(workdir: Path) -> Path:
     """Where pictures and samples go, made if it is not there.
 

@@ -12,7 +12,7 @@ from gen_jax.data.examples import ArrayExamples
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
-from gen_jax.evaluation import Context, Subject, features, restoration
+from gen_jax.evaluation import Context, Subject, features, masks, restoration
 
 SPEC = DataSpec("bytes", (8, 8, 1), 256, 2)
 RNG = np.random.default_rng(0)
@@ -73,7 +73,7 @@ def test_what_is_seen_well_comes_back(context):
 
 
 def test_a_hole_is_where_it_should_be():
-    known = restoration.hole((28, 20, 3))
+    known = masks.hole((28, 20))
     assert (~known).sum() == 14 * 10
     assert not known[7:21, 5:15].any()
     task = restoration.TASKS["hole"]

@@ -7,7 +7,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -38,14 +38,19 @@ def scratched(x: np.ndarray, levels: int) -> np.ndarray:
     Where they are depends on the picture alone.
     """
     draw = np.random.Generator(np.random.Philox(key=zlib.crc32(np.ascontiguousarray(x))))
-    found, places = x.copy(), np.stack(np.indices(x.shape[:2]), -1).astype(np.float64)
-    size = np.array(x.shape[:2])
+    found = x.copy()
+    for near in scratches(x.shape[:2], draw):
+        found[near] = draw.integers(0, 2) * (levels - 1)
+    return found
+
+
+def scratches(shape: tuple[int, int], draw: np.random.Generator) -> Iterator[np.ndarray]:
+    """Two to four straight lines over a picture of a shape: which pixels are on each, bool."""
+    places, size = np.stack(np.indices(shape), -1).astype(np.float64), np.array(shape)
     for _ in range(draw.integers(2, 5)):
         begin, angle = draw.uniform(0, size), draw.uniform(0, np.pi)
         across = np.array([-np.sin(angle), np.cos(angle)])
-        near = np.abs((places - begin) @ across) < size.min() / 40
-        found[near] = draw.integers(0, 2) * (levels - 1)
-    return found
+        yield np.abs((places - begin) @ across) < size.min() / 40
 
 
 def blurred(x: np.ndarray, levels: int) -> np.ndarray:

@@ -126,7 +126,11 @@ class GAN:
     def sample(self, params, extra, keys, condition, options):
         """G(z), z ~ N(0, temperature^2 I), in model units."""
         z = options["temperature"] * keys_lib.normal(keys, (self.latent_dim,))
-        label = condition.get("label", jnp.zeros(len(keys), jnp.int32))
+        return self.decode(params, extra, z, condition)
+
+    def decode(self, params, extra, z, condition):
+        """G(z) in model units: see `base.Decoder`."""
+        label = condition.get("label", jnp.zeros(len(z), jnp.int32))
         variables = {"params": params["generator"], **extra["generator"]}
         return self.spec.uncenter(self.generator.apply(variables, z, self._one_hot(label)))
 

@@ -1,0 +1,132 @@
+"""What is done with a trained model from the command line: `interpolate`, `complete` and so on."""
+
+import dataclasses
+import json
+import re
+
+import cli
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import gen_jax
+from gen_jax import cli as gen_jax_cli
+from gen_jax import commands, config, experiment
+from gen_jax.report import html
+
+
+def train(workdir, name, *arguments):
+    loaded = config.load_file(str(cli.ROOT / "experiments" / name))
+    experiment.train(config.override(loaded, list(arguments)), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("vae")
+    return train(workdir, "quickstart.py:smoke", *cli.TINY[1:])
+
+
+@pytest.fixture(scope="module")
+def gan(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("gan")
+    return train(workdir, "gan_digits.py:smoke", *cli.TINY_GAN[1:])
+
+
+def launch(*arguments):
+    flags, rest = gen_jax_cli.parse([*map(str, arguments)])
+    return commands.run(flags, rest)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "shape"),
+    [
+        (("interpolate", "--steps=3"), "interpolate", (9, 8, 8, 1)),
+        (("interpolate", "--seeds=0,1", "--steps=3"), "interpolate", (3, 8, 8, 1)),
+        (("interpolate", "--classes=1,7", "--steps=2"), "interpolate", (2, 8, 8, 1)),
+        (("edit", "--attribute=mass", "--examples=3,4"), "edit_mass", (2, 9, 8, 8, 1)),
+        (("edit", "--towards=7", "--examples=3"), "edit_towards_7", (1, 9, 8, 8, 1)),
+        (("complete", "--mask=left", "--draws=2"), "complete_left", (2, 8, 8, 8, 1)),
+        (("restore", "--damage=blur", "--draws=1"), "restore_blur", (1, 8, 8, 8, 1)),
+    ],
+)
+def test_a_vae_is_applied(vae, capsys, arguments, name, shape):
+    assert launch(*arguments, f"--workdir={vae}") == 0
+    assert f"{name}.png" in capsys.readouterr().out
+    x = np.load(vae / "samples" / f"{name}.npz")["x"]
+    assert x.shape == shape and np.isfinite(x).all()
+    assert Image.open(vae / "samples" / f"{name}.png").size[0] > 50
+
+
+def test_the_ends_of_a_way_are_the_reconstructions(vae):
+    assert launch("interpolate", "--examples=2,5", "--steps=4", f"--workdir={vae}") == 0
+    run = gen_jax.load(vae)
+    ends = run.experiment.dataset.batch("test", [2, 5])["x"]
+    x = np.load(vae / "samples" / "interpolate.npz")["x"]
+    np.testing.assert_allclose(x[[0, -1]], run.reconstruct(np.asarray(ends)), atol=1e-4)
+    assert Image.open(vae / "samples" / "interpolate_film.png").n_frames == 4
+
+
+def test_what_is_known_stays(vae):
+    run = gen_jax.load(vae)
+    x = run.data("test", 4)["x"]
+    known = np.indices((8, 8))[0] < 4
+    drawn = run.complete(x, known)
+    np.testing.assert_array_equal(drawn[:, known], x[:, known])
+    np.testing.assert_array_equal(run.complete(x, "top"), drawn)
+
+
+def test_a_gan_is_inverted_and_edited(gan):
+    run = gen_jax.load(gan)
+    # Of so few steps all its samples are grey; with these weights they differ.
+    params = jax.tree.map(lambda w: 8 * w, run.subject.params)
+    run = dataclasses.replace(run, subject=dataclasses.replace(run.subject, params=params))
+    made = np.round(run.decode(np.random.default_rng(0).normal(size=(3, 4)), label=[1, 2, 3]))
+    found = run.reconstruct(made, label=[1, 2, 3])
+    spread = np.square(made - made.mean(0)).mean()
+    assert np.square(found - made).mean() < 0.5 * spread
+    assert run.interpolate(made[0], made[1], 3, label=1, path="spherical").shape == (3, 8, 8, 1)
+    direction = run.direction("mass")
+    assert direction.step.shape == (4,)
+    moved = [run.move(made, direction, a, label=[1, 2, 3]).mean() for a in (-2, 2)]
+    assert moved[0] < moved[1]
+
+
+def test_pictures_of_the_users_own(vae, tmp_path):
+    path = tmp_path / "own.png"
+    Image.fromarray(np.uint8(np.tril(np.full((30, 40), 255)))).save(path)
+    assert launch("complete", f"--images={path}", "--draws=1", f"--workdir={vae}") == 0
+    assert np.load(vae / "samples" / "complete_top.npz")["x"].shape == (1, 1, 8, 8, 1)
+
+
+def test_a_report_shows_what_was_done(vae):
+    assert launch("edit", "--attribute=thickness", f"--workdir={vae}") == 0
+    page = html.write_report(vae).read_text()
+    assert "Applications" in page and "standard deviations more of thickness" in page
+    rows = json.loads((vae / "samples" / "applications.json").read_text())
+    assert len({row["name"] for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("edit",), "edit takes one of --attribute"),
+        (("edit", "--attribute=age"), "no attribute 'age' is measured; those are: mass"),
+        (("edit", "--noise=1"), "edit needs edit, which VAE lacks; .*Diffusion"),
+        (("complete", "--mask=most"), "unknown mask 'most'"),
+        (("complete", "--draws=0"), "--draws=0 must be from 1 to 100"),
+        (("complete", "--label=3"), "not class-conditional; leave out --label"),
+        (("restore", "--damage=rust"), "unknown damage 'rust'; valid are: noise"),
+        (("interpolate", "--examples=0"), "two ends"),
+        (("interpolate", "--examples=0,999"), "must be numbers from 0 to 296"),
+        (("interpolate", "--steps=1"), "--steps=1 must be from 2 to 100"),
+        (("interpolate", "--classes=0,12"), "no label 12"),
+        (("interpolate", "--images=nothing.png,b.png"), "there is no file nothing.png"),
+        (("translate",), "translate needs a model that makes pictures of other pictures"),
+    ],
+)
+def test_bad_input_is_one_line(vae, capsys, arguments, message):
+    assert launch(*arguments, f"--workdir={vae}") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and re.search(message, error)
