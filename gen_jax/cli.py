@@ -6,6 +6,7 @@ python launch.py evaluate --workdir=W [--metrics=elbo,nll] [--record=TABLE]
 python launch.py sample --workdir=W --num=64 [--label=3] [--seed=0] [--options.temperature=0.7]
 python launch.py sample --workdir=W --prompt="ROMEO:" --num=3 --options.length=500
 python launch.py interpolate | edit | complete | restore | translate --workdir=W
+python launch.py explore --workdir=W[,W2]            serves a page on this machine to play with it
 python launch.py encode --workdir=W                  then train on --config.data.name=latents:W
 python launch.py report --workdir=W
 python launch.py sweep --config=experiments/F.py --workdir=S [--address=RAY_CLUSTER]
@@ -126,6 +127,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         command.add_argument("--draws", type=int, default=4, help="of each example")
     translate.add_argument("--back", action="store_true", help="the other way, of a cycle")
 
+    explore = add("explore", "serve a page on this machine on which runs are played with")
+    explore.add_argument("--port", type=int, default=8080)
     encode = add("encode", "write the latents of a run's data, for a prior of them")
     encode.add_argument("--step", help="of a checkpoint that was kept, or best")
     report = add("report", "write report.html of a run, or of several: --workdir=A,B,C")

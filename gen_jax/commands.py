@@ -58,6 +58,7 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
         "evaluate": evaluate,
         "sample": sample,
         "encode": encode,
+        "explore": explore,
         **dict.fromkeys(("interpolate", "edit", "complete", "restore", "translate"), application),
         "report": report,
         "reproduce": reproduce,
@@ -251,6 +252,27 @@ def application(flags: argparse.Namespace, overrides: list[str]) -> None:
     print(applied.caption)
 
 
+def explore(flags: argparse.Namespace, overrides: list[str]) -> None:
+    """Serves a page of one run, or of several side by side, until it is interrupted."""
+    from gen_jax import run
+    from gen_jax.explorer.work import Work
+
+    try:
+        from gen_jax.explorer import page
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"explore needs {error.name}; install it by: pip install 'gen_jax[explorer]'"
+        ) from None
+    if not 1 <= flags.port < 2**16:
+        raise UserError(f"--port={flags.port} must be from 1 to {2**16 - 1}")
+    workdirs = _several(_require_workdir(flags))
+    works = [Work(run.load(workdir, arguments=overrides)) for workdir in workdirs]
+    address = f"http://{page.HOST}:{flags.port}"
+    page.serve(
+        works, flags.port, lambda: print(f"explore at {address}; Ctrl-C ends it", flush=True)
+    )
+
+
 def encode(flags: argparse.Namespace, overrides: list[str]) -> None:
     """Writes the latents of a run's data, for a run of `--config.data.name=latents:WORKDIR`."""
     from gen_jax import run
@@ -269,9 +291,7 @@ def report(flags: argparse.Namespace, overrides: list[str]) -> None:
 
     _refuse(overrides)
     given = _require_workdir(flags)
-    # A folder's own name may have commas in it, as those of a sweep's trials.
-    parts = [str(given)] if given.is_dir() else _listed(str(given))
-    workdirs = [folder_of(part) for part in parts]
+    workdirs = _several(given)
     if len(workdirs) == 1 and not flags.out:
         print(f"wrote {html.write_report(workdirs[0])}")
         return
@@ -343,6 +363,15 @@ def _step(text: str | None) -> int | str | None:
     if not text.isdecimal():
         raise UserError(f"--step={text} must be the step of a checkpoint, or best")
     return int(text)
+
+
+def _several(given: Path) -> list[Path]:
+    """`--workdir=A,B`."""
+    from gen_jax.workdir.claim import folder
+
+    # A folder's own name may have commas in it, as those of a sweep's trials.
+    parts = [str(given)] if given.is_dir() else _listed(str(given))
+    return [folder(part) for part in parts]
 
 
 def _require_workdir(flags: argparse.Namespace) -> Path:

@@ -69,6 +69,7 @@ ROOMS = (
         "export",
         "run",
         "apply",
+        "explorer",
         "__init__",
         "ship_judge",
         "sweeps",

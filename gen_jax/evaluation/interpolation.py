@@ -21,7 +21,7 @@ SETTINGS = {
         affects="figures",
     ),
     "interpolation_path": Setting(
-        "spherical", "of the metric interpolation", choices=PATHS, affects="figures"
+        "spherical", "of the metric interpolations", choices=PATHS, affects="figures"
     ),
 }
 
@@ -50,12 +50,12 @@ def between(first: np.ndarray, last: np.ndarray, steps: int, path: str = "linear
 
 
 @metric(
-    "interpolation",
+    "interpolations",
     needs=(Decoder,),
     also=features_lib.check_judge,
     settings=features_lib.SETTINGS | SETTINGS,
 )
-def interpolation(context: Context) -> dict[str, Metric]:
+def interpolations(context: Context) -> dict[str, Metric]:
     """What is half way between pairs of test examples of one class, and how even the way is.
 
     `midpoint_confidence`: the probability that the judge gives the class of both ends half way,

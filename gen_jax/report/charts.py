@@ -124,6 +124,23 @@ def density(
     return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
 
 
+def labelled(labels: np.ndarray, places: np.ndarray, span: float) -> np.ndarray:
+    """Points [N, 2], coloured by their labels [N], uint8 [S, S, 3].
+
+    The picture reaches from -span to span in both directions up to its edges, so that a place in it
+    is one in the plane.
+    """
+    import matplotlib
+
+    figure, axes = _figure(6, 6)
+    axes.set_position([0, 0, 1, 1])
+    axes.set_axis_off()
+    colors = matplotlib.colormaps["tab20"](np.asarray(labels) % 20)
+    axes.scatter(*places.T, s=14, c=colors, linewidths=0)
+    axes.set(xlim=(-span, span), ylim=(-span, span))
+    return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
+
+
 def spectrograms(sounds: list[np.ndarray], rate: float) -> np.ndarray:
     """Sounds [T], each as its wave above its spectrogram, in dB below its loudest."""
     figure, axes = _figure(3.2 * len(sounds), 4.2, 2, len(sounds))

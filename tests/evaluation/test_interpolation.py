@@ -78,7 +78,7 @@ def test_figures_of_the_identity(monkeypatch):
     settings = ConfigDict({"interpolated": 10, "interpolation_path": "linear"})
     subject = Subject(Identity(), SPEC, {"x": jnp.zeros(1)}, {})
     context = Context(subject, Dataset("pixels", SPEC, splits), "test", settings)
-    figures = interpolation.interpolation.compute(context)
+    figures = interpolation.interpolations.compute(context)
     assert figures["midpoint_confidence"].n == 10
     # Between two pictures of one class, the brightness is between theirs.
     assert figures["midpoint_confidence"].value > 0.8
