@@ -102,7 +102,9 @@ def interpolate(run: Run, flags: argparse.Namespace, options: Mapping[str, Any])
     caption = f"A {flags.path} way in latent space between each two of {len(z)} {of}."
     if len(z) == 4:
         grid = _between_corners(z, flags.path)
-        own = None if label is None else np.full(len(grid), label[0])
+        # What the decoder is given is that of the nearest corner.
+        row, column = np.indices((_CORNERS, _CORNERS)).reshape(2, -1) > _CORNERS // 2
+        own = None if label is None else label[2 * row + column]
         rows.append(pictures.tile(run.spec.to_uint8(run.decode(grid, own)), _CORNERS))
         caption += " Below, what is between all four, which are at the corners."
     film = pictures.animated_png([pictures.tile(frame[None]) for frame in frames])

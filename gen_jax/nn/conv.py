@@ -2,12 +2,14 @@
 
 XLA's CPU convolution is tens of times slower inside `lax.scan` than outside it, and its
 input-dilated (transposed) form is slow everywhere. On CPU a convolution is therefore written as
-one matrix product, in one of two forms:
+matrix products, in one of three forms:
 
 - gather: k x k shifted slices of the input side by side, times the kernel (im2col). It moves
   k * k * in_features numbers a position, and takes any stride.
 - scatter: the input times the kernel, then k x k shifted sums of the products (col2im). It moves
   k * k * out_features numbers a position, and takes any input dilation.
+- minimal: of 3x3 kernels at stride 1, four outputs by 16 products and not by 36 (Winograd's minimal
+  filtering). It pays where there is much to multiply.
 
 Other platforms keep `lax.conv_general_dilated`. The choice is made when the program is compiled
 for a platform, and both forms are differentiable any number of times.
@@ -98,6 +100,62 @@ def _scatter(x: jax.Array, kernel: jax.Array, dilation: Sequence[int], pads: Pad
     return _pad(y, crops)
 
 
+# Winograd's F(2x2, 3x3) as Lavin and Gray 2015 (arXiv 1509.09308) write it, section 4.1: what goes
+# into each of 4 products in a dimension, of 4 inputs, of 3 taps; and of which 2 outputs are made.
+_OF_INPUTS = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
+_OF_TAPS = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
+_OF_PRODUCTS = ((1, 1, 1, 0), (0, 1, -1, -1))
+# Multiplications of a plain convolution of one image, and features, from which on it is faster.
+_MUCH, _WIDE = 1_000_000, 8
+
+
+def _signed(signs: Sequence[int], terms: Sequence[jax.Array]) -> jax.Array:
+    """The sum of terms with signs; those of sign 0 are left out."""
+    kept = [term if sign > 0 else -term for sign, term in zip(signs, terms, strict=True) if sign]
+    return functools.reduce(jnp.add, kept)
+
+
+def _minimal(x: jax.Array, kernel: jax.Array, pads: Pads, precision) -> jax.Array:
+    """Convolution with a kernel [3, 3, C, F] at stride 1, by tiles of 2x2 outputs.
+
+    Each of 16 sums over the tiles' inputs is a matrix of its own, so that the sums are fused into
+    what follows them and nothing is transposed. Its gradients are as few products.
+    """
+    batch, _, _, features = x.shape
+    height, width = (x.shape[1 + i] + sum(pads[i]) - 2 for i in range(2))
+    tiles = -(-height // 2), -(-width // 2)
+    odd = [2 * count - size for count, size in zip(tiles, (height, width), strict=True)]
+    x = _pad(x, [(low, high + more) for (low, high), more in zip(pads, odd, strict=True)])
+    # The even and the odd rows and columns: what tiles begin with is then in one piece.
+    x = x.reshape(batch, tiles[0] + 1, 2, tiles[1] + 1, 2, features)
+    inputs = [
+        [
+            x[:, i // 2 : i // 2 + tiles[0], i % 2, j // 2 : j // 2 + tiles[1], j % 2]
+            for j in range(4)
+        ]
+        for i in range(4)
+    ]
+    rows = [
+        [_signed(signs, column) for column in zip(*inputs, strict=True)] for signs in _OF_INPUTS
+    ]
+    sums = [[_signed(signs, row).reshape(-1, features) for signs in _OF_INPUTS] for row in rows]
+    taps = jnp.asarray(_OF_TAPS, kernel.dtype)
+    kernels = jnp.einsum("ai,bj,ijcf->abcf", taps, taps, kernel, precision=lax.Precision.HIGHEST)
+    products = [
+        [jnp.dot(sums[a][b], kernels[a, b], precision=precision) for b in range(4)]
+        for a in range(4)
+    ]
+    halves = [
+        [_signed(signs, column) for column in zip(*products, strict=True)] for signs in _OF_PRODUCTS
+    ]
+    outputs = [
+        jnp.stack([_signed(signs, half).reshape(batch, *tiles, -1) for signs in _OF_PRODUCTS], 3)
+        for half in halves
+    ]
+    y = jnp.stack(outputs, 2).reshape(batch, 2 * tiles[0], 2 * tiles[1], -1)
+    return y[:, :height, :width]
+
+
 def _all_ones(numbers: Sequence[int] | None) -> bool:
     return numbers is None or all(number == 1 for number in numbers)
 
@@ -144,13 +202,23 @@ def conv_general_dilated(
         padding = lax.padtype_to_pads(lhs.shape[1:3], window, window_strides, padding)
     # The cheaper form by what it moves; at equal sizes a gather is the faster of the two.
     plain = _all_ones(window_strides) and _all_ones(dilation)
-    if plain and 4 * rhs.shape[3] <= rhs.shape[2]:
+    if plain and _pays(lhs, rhs):
+        product = functools.partial(_minimal, pads=padding, precision=precision)
+    elif plain and 4 * rhs.shape[3] <= rhs.shape[2]:
         product = functools.partial(_scatter, dilation=(1, 1), pads=padding, precision=precision)
     else:
         product = functools.partial(
             _gather, strides=window_strides, dilation=dilation, pads=padding, precision=precision
         )
     return lax.platform_dependent(lhs, rhs, cpu=product, default=convolve)
+
+
+def _pays(lhs: jax.Array, rhs: jax.Array) -> bool:
+    """Whether minimal filtering is faster. The number of images does not count, so that values do
+    not depend on how many devices share them."""
+    single = lhs.dtype == rhs.dtype == jnp.float32  # what its sums would be rounded to otherwise
+    much = lhs.shape[1] * lhs.shape[2] * rhs.size >= _MUCH
+    return single and rhs.shape[:2] == (3, 3) and rhs.shape[2] >= _WIDE and much
 
 
 def _transposed_pads(kernel_size: int, stride: int, padding: str) -> tuple[int, int]:

@@ -96,9 +96,56 @@ def test_gradients_of_both_orders_equal_linens(kind, size, strides, padding, fea
     _assert_close(_orders(ours, params, x), _orders(linen, params, x), 1e-4)
 
 
+@pytest.fixture
+def minimal(monkeypatch):
+    """Minimal filtering of small images too."""
+    monkeypatch.setattr(conv_lib, "_MUCH", 1)
+    monkeypatch.setattr(conv_lib, "_WIDE", 1)
+
+
+@pytest.mark.parametrize("padding", [*PADDINGS, ((0, 3), (2, 0))])
+@pytest.mark.parametrize("shape", [(2, 9, 7, 3), (1, 6, 8, 2), (2, 3, 3, 1)])
+def test_minimal_filtering_equals_linen_in_both_orders(minimal, padding, shape):
+    ours, linen = _modules("conv", features=5, kernel_size=(3, 3), padding=padding)
+    x = _images(shape)
+    params = _random_params(linen, x)
+    _assert_close(_orders(ours, params, x), _orders(linen, params, x), 1e-4)
+
+
+def test_minimal_filtering_inside_scan_and_vmap(minimal):
+    test_inside_scan_and_vmap("conv", size=(3, 3), strides=(1, 1))
+
+
+def test_minimal_filtering_is_as_exact_as_a_plain_product():
+    x, kernel = _images((4, 28, 28, 64)), _images((3, 3, 64, 32), seed=1)
+    pads = ((1, 1), (1, 1))
+    padded = np.pad(np.float64(x), ((0, 0), *pads, (0, 0)))
+    exact = sum(
+        padded[:, i : i + 28, j : j + 28] @ np.float64(kernel[i, j])
+        for i in range(3)
+        for j in range(3)
+    )
+    plain = conv_lib._gather(x, kernel, (1, 1), (1, 1), pads, None)
+    assert conv_lib._pays(x, kernel)
+    found = conv_lib.conv_general_dilated(x, kernel, (1, 1), "SAME")
+    errors = [np.sqrt(np.square(np.float64(y) - exact).mean()) for y in (found, plain)]
+    assert errors[0] < 4 * errors[1]
+    assert np.abs(np.asarray(found) - np.asarray(plain)).max() > 0  # they are two ways
+
+
+def test_where_minimal_filtering_pays():
+    kernel = jnp.zeros((3, 3, 32, 32))
+    assert conv_lib._pays(jnp.zeros((1, 14, 14, 32)), kernel)
+    assert conv_lib._pays(jnp.zeros((64, 14, 14, 32)), kernel)
+    assert not conv_lib._pays(jnp.zeros((64, 4, 4, 32)), kernel)  # however many images
+    assert not conv_lib._pays(jnp.zeros((1, 99, 99, 1)), kernel[:, :, :1])
+    assert not conv_lib._pays(jnp.zeros((1, 99, 99, 32)), jnp.zeros((5, 5, 32, 32)))
+    assert not conv_lib._pays(jnp.zeros((1, 99, 99, 32), jnp.bfloat16), kernel)
+
+
 @pytest.mark.parametrize("kind", PAIRS)
-def test_inside_scan_and_vmap(kind):
-    ours, linen = _modules(kind, features=3, kernel_size=(4, 4), strides=(2, 2))
+def test_inside_scan_and_vmap(kind, size=(4, 4), strides=(2, 2)):
+    ours, linen = _modules(kind, features=3, kernel_size=size, strides=strides)
     x = _images((3, 2, 6, 5, 4))
     params = _random_params(linen, x[0])
     params = jax.tree.map(lambda p: jnp.stack([p, 2 * p, -p]), params)
