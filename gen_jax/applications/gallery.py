@@ -15,9 +15,9 @@ from gen_jax.applications import media
 from gen_jax.data.examples import ArrayExamples, chosen_rows
 from gen_jax.data.spec import SOURCE, Batch
 from gen_jax.errors import as_line
-from gen_jax.evaluation import likelihood, translation
+from gen_jax.evaluation import attributes, likelihood, translation
 from gen_jax.evaluation.context import Context, once
-from gen_jax.families.base import Autoencoder, Density, Film, ImportanceWeighted, Sampler
+from gen_jax.families.base import Autoencoder, Decoder, Density, Film, ImportanceWeighted, Sampler
 from gen_jax.report import charts
 from gen_jax.workdir.claim import samples_folder
 
@@ -25,6 +25,8 @@ INDEX = "pictures.json"  # in the folder of the pictures: what there is, in orde
 
 _SAMPLES = 64
 _POINTS = 2_500
+WALK = 9  # cells of a side of `latent_walk`
+_REACH, _WALKED = 2.5, 200  # standard deviations, and latents of which directions are found
 _FILMED, _FRAMES = 8, 12  # samples of a film strip, and moments that are shown
 
 
@@ -168,6 +170,28 @@ def latent_map(context: Context, size: int = 20) -> np.ndarray | None:
     return pictures.tile(subject.spec.to_uint8(decoded), columns=size, gap=0)
 
 
+def latent_walk(context: Context) -> np.ndarray | None:
+    """Decoded points of the plane of the two principal directions of the latents, without gaps.
+
+    Of the label 0 where the decoder is given one.
+    """
+    subject, family = context.subject, context.subject.family
+    if not subject.spec.is_image or family.latent_dim < 2 or subject.given_vectors:
+        return None
+    if families.has(family, Autoencoder):
+        rows = chosen_rows(context.examples, min(_WALKED, len(context.examples)))
+        z = np.asarray(subject.encode(context.dataset.batch(context.split, rows)).mean)
+    else:
+        z = np.random.default_rng(0).standard_normal((_WALKED, family.latent_dim))
+    mean, axes = attributes.principal_axes(z)
+    if len(axes) < 2:
+        return None
+    along = np.linspace(-_REACH, _REACH, WALK)
+    amounts = np.stack(np.meshgrid(along, along[::-1]), -1).reshape(-1, 2)
+    decoded = subject.decode(np.float32(mean + amounts @ axes[:2]))
+    return pictures.tile(subject.spec.to_uint8(decoded), columns=WALK, gap=0)
+
+
 def plane_density(context: Context, size: int = 160) -> np.ndarray | None:
     """The density in the plane, and of a model with two latents the lines of a grid of them."""
     subject = context.subject
@@ -216,6 +240,12 @@ def _given(context: Context, of_labels: str) -> str:
     if names:
         return f", given the {' and '.join(names)} of one example."
     return (of_labels if context.subject.given else "") + "."
+
+
+def _row(kind: Picture, caption: str) -> dict:
+    """Of the index."""
+    row = {"name": kind.name, "caption": caption}
+    return row | {"grid": WALK} if kind.draw is latent_walk else row
 
 
 # In the order in which a report shows them.
@@ -270,6 +300,15 @@ PICTURES = (
         (Autoencoder,),
         latent_map,
     ),
+    Picture(
+        "latent_walk",
+        lambda context: (
+            f"What is decoded up to {_REACH:g} standard deviations along the two principal "
+            "directions of the latents."
+        ),
+        (Decoder,),
+        latent_walk,
+    ),
 )
 
 
@@ -306,6 +345,6 @@ def write(context: Context, workdir: Path, tell: Callable[[str], None] = print) 
             save = pictures.save_png if drawn else files.write_whole
             written.append(save(path, picture))
             if kind.name not in [row["name"] for row in index]:
-                index.append({"name": kind.name, "caption": kind.caption(context)})
+                index.append(_row(kind, kind.caption(context)))
     files.write_whole(folder / INDEX, json.dumps(index, indent=2))
     return written

@@ -66,6 +66,16 @@ def fit(z: np.ndarray, values: np.ndarray, method: str) -> Direction:
     return Direction(weights / (weights @ weights), deviation)
 
 
+def principal_axes(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean [L] of latents z [N, L] and their principal directions [min(N, L), L].
+
+    Each is as long as one standard deviation of the latents along it, the longest first.
+    """
+    mean = np.mean(z, 0, dtype=np.float64)
+    _, sizes, axes = np.linalg.svd(z - mean, full_matrices=False)
+    return mean, axes * (sizes / len(z) ** 0.5)[:, None]
+
+
 @once
 def directions(context: Context) -> dict[str, Direction]:
     """Of each measured attribute, fitted to training examples by `eval.direction`."""

@@ -176,9 +176,7 @@ class Work:
             z = np.random.default_rng(0).standard_normal((_FITTED, family.latent_dim))
             label = np.arange(_FITTED) % len(self.class_names) if self.class_names else None
             x = self.run.decode(z, label)
-        mean = z.mean(0)
-        _, sizes, axes = np.linalg.svd(z - mean, full_matrices=False)
-        axes = axes * (sizes / len(z) ** 0.5)[:, None]
+        mean, axes = attributes.principal_axes(z)
         steps = {}
         if self.is_image:
             for name, values in morphometry.measure(self.run.spec.to_uint8(x)).items():

@@ -21,6 +21,7 @@ from gen_jax.workdir.claim import APPLICATIONS, read_config
 from gen_jax.workdir.console import duration, figure
 from gen_jax.workdir.logs import read_metrics, training_seconds
 
+_MOST_CELLS = 50  # of a side of a picture that is walked on
 _MOST_TEXT = 20_000  # characters of a text that a page has
 
 _DAMAGED = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
@@ -175,7 +176,7 @@ def _found_pictures(
     found = {}
     folder = workdir / "samples"
     captions = _captions(folder) if captions is None else captions
-    for name, (caption, others) in captions.items():
+    for name, (caption, others, grid) in captions.items():
         path = folder / f"{name}.png"
         png = path.read_bytes() if is_picture(path) else b""
         # A stranger's link may lead to any file, which must not end in a page that is passed on.
@@ -187,30 +188,33 @@ def _found_pictures(
         sounds = [file.read_bytes() for file in there if _is_sound(file)]
         if png or text or sounds:
             shown = caption + of_which
-            found[name] = page.picture(png, name, shown, text=text, sounds=sounds)
+            found[name] = page.picture(png, name, shown, text=text, sounds=sounds, grid=grid)
     return found
 
 
-def _captions(folder: Path) -> dict[str, tuple[str, list[str]]]:
-    """The pictures of a run, in order: what applications/gallery.py wrote.
+# Of a picture: what it shows, the names of the texts and sounds that go with it, and of one that
+# is walked on how many cells a side has, else 0.
+Row = tuple[str, list[str], int]
 
-    What each shows, and the names of the texts and sounds that go with it.
-    """
+
+def _captions(folder: Path) -> dict[str, Row]:
+    """The pictures of a run, in order: what applications/gallery.py wrote."""
     found = _index(folder / "pictures.json")
     if found is not None:
         return found
     # Of an older version of the project: what it called its pictures.
     known = ("samples", "reconstructions", "interpolation", "latent_map")
-    return {name: (name.replace("_", " ").capitalize() + ".", []) for name in known}
+    return {name: (name.replace("_", " ").capitalize() + ".", [], 0) for name in known}
 
 
-def _index(path: Path) -> dict[str, tuple[str, list[str]]] | None:
+def _index(path: Path) -> dict[str, Row] | None:
     """The rows of an index of pictures by name; None where there is none."""
     try:
         return {
             row["name"]: (
                 row["caption"],
                 [name for name in row.get("files", ()) if re.fullmatch(r"\w+\.(txt|wav)", name)],
+                min(max(int(row.get("grid", 0)), 0), _MOST_CELLS),
             )
             for row in files.read_json(path)
             if re.fullmatch(r"\w+", row["name"])

@@ -18,8 +18,14 @@ def write(path: Path, title: str, lead: str, sections: Sequence[Section]) -> Pat
     """Writes the page; sections that have nothing but a title are left out."""
     shown = [section for section in sections if len({k for k, v in section.items() if v}) > 1]
     curves = any(section.get("curves") for section in shown)
+    walks = any(
+        picture["grid"]
+        for section in shown
+        for group in section.get("pictures", ())
+        for picture in group["pictures"]
+    )
     page = _template().render(
-        title=title, lead=lead, sections=shown, plotly=_plotly() if curves else ""
+        title=title, lead=lead, sections=shown, plotly=_plotly() if curves else "", walks=walks
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     return files.write_whole(path, page)
@@ -37,15 +43,17 @@ def picture(
     plain: bool = False,
     text: str = "",
     sounds: Sequence[bytes] = (),
+    grid: int = 0,
 ) -> Mapping[str, Any]:
     """A picture with its caption; a plain one has no frame.
 
     Instead of a picture (b"") or with it there may be a text, and sounds: wav files to be played.
+    One of `grid` times `grid` cells is walked on: two sliders choose the cell that is shown.
     """
     data = base64.b64encode(png).decode()
     played = [base64.b64encode(sound).decode() for sound in sounds]
     own = {"data": data, "name": name, "caption": caption, "plain": plain}
-    return own | {"text": text, "sounds": played}
+    return own | {"text": text, "sounds": played, "grid": grid}
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from PIL import Image
 from gen_jax import config as config_lib
 from gen_jax import experiment
 from gen_jax.applications import gallery
+from gen_jax.evaluation import attributes
 from gen_jax.report import html
 
 
@@ -28,7 +29,7 @@ def plane():
 
 def test_pictures_and_their_captions(plane, tmp_path):
     written = gallery.write(plane, tmp_path)
-    names = ["samples", "reconstructions", "interpolation", "latent_map"]
+    names = ["samples", "reconstructions", "interpolation", "latent_map", "latent_walk"]
     assert [path.stem for path in written] == names
     index = json.loads((tmp_path / "samples" / gallery.INDEX).read_text())
     assert [row["name"] for row in index] == names
@@ -41,7 +42,7 @@ def test_pictures_and_their_captions(plane, tmp_path):
 def test_what_a_model_or_data_lack_is_left_out(tmp_path):
     plain = context("autoencoder,smoke", "--config.model.hidden=(8,)")
     written = gallery.write(plain, tmp_path)
-    assert [path.stem for path in written] == ["reconstructions", "interpolation"]
+    assert [path.stem for path in written] == ["reconstructions", "interpolation", "latent_walk"]
     assert gallery.sample_picture(plain) is None
 
 
@@ -53,6 +54,24 @@ def test_reconstructions_stand_below_their_examples(plane, tmp_path):
     np.testing.assert_array_equal(
         first[::7, ::7], plane.subject.spec.to_uint8(batch["x"])[0, ..., 0]
     )
+
+
+def test_a_walk_is_along_the_principal_directions(plane, tmp_path):
+    picture = gallery.latent_walk(plane)
+    cell = picture.shape[0] // gallery.WALK
+    assert picture.shape == (gallery.WALK * cell, gallery.WALK * cell, 3)
+    x = plane.dataset.batch("validation", np.arange(len(plane.examples)))
+    z = np.asarray(plane.subject.encode(x).mean)
+    mean, axes = attributes.principal_axes(z)
+    # Upper right: up to the end along both.
+    corner = plane.subject.decode(np.float32(mean + 2.5 * axes.sum(0))[None])
+    found = picture[:cell, -cell:, 0][:: cell // 8, :: cell // 8]
+    expected = plane.subject.spec.to_uint8(corner)[0, ..., 0]
+    np.testing.assert_allclose(np.int32(found), np.int32(expected), atol=1)
+    # The report has sliders for it, and none without.
+    gallery.write(plane, tmp_path)
+    (tmp_path / "config.json").write_text(config_lib.to_json(config_lib.default_config("vae")))
+    assert html.write_report(tmp_path).read_text().count('type="range"') == 2
 
 
 def test_a_class_conditional_model_has_a_column_a_class():

@@ -110,3 +110,13 @@ def test_a_step_changes_an_attribute_as_asked(monkeypatch):
     assert figures["change@attribute=height"].value == pytest.approx(1, abs=0.25)
     assert figures["identity@attribute=height"].value < 0.6  # more rows are another class
     assert {name.partition("=")[2] for name in figures} <= {*morphometry.ATTRIBUTES}
+
+
+def test_principal_axes_are_as_long_as_deviations():
+    rng = np.random.default_rng(0)
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    z = rng.normal(size=(20_000, 3)) * [0.5, 3, 1] @ turn + 7
+    mean, axes = attributes.principal_axes(z)
+    np.testing.assert_allclose(mean, 7, atol=0.1)
+    np.testing.assert_allclose(np.linalg.norm(axes, axis=1), [3, 1, 0.5], rtol=0.03)
+    np.testing.assert_allclose(np.abs(axes[0] @ turn[1]), 3, rtol=0.03)
