@@ -50,6 +50,7 @@ NAMES = {
     "pairs:edges/NAME": "pictures of another dataset, each with its edges; scratched and blurred "
     "likewise",
     "unpaired:A,B": "pictures of B and of A, which do not belong together",
+    "one_class:3/NAME": "one class of another dataset; the others of its test split are anomalies",
     "latents:RUN": "encodings of another run's data, which launch.py encode has written",
     "arrays:/path/to.npz": "x and label in a file of numpy's; gen_jax.fit(arrays=...) in memory",
 }
@@ -59,8 +60,8 @@ NAMES = {
 class Dataset:
     """A dataset: what an example is, and its splits train, validation and test.
 
-    Of sequences, `context` is `data.context`. With `data.anomalies` there is a split "anomalies"
-    too, with labels of its own.
+    Of sequences, `context` is `data.context`. With `data.anomalies`, or of one class alone, there
+    is a split "anomalies" too, with labels of its own.
     """
 
     name: str
@@ -110,6 +111,7 @@ def _read(name: str, config: ConfigDict, given: Mapping[str, np.ndarray] | None 
         digits,
         folder,
         music,
+        one_class,
         pairs,
         simulators,
         stacked,
@@ -147,6 +149,8 @@ def _read(name: str, config: ConfigDict, given: Mapping[str, np.ndarray] | None 
         return pairs.read_filtered(name.removeprefix("pairs:"), config, _read)
     if name.startswith("unpaired:"):
         return pairs.read_unpaired(name.removeprefix("unpaired:"), config, _read)
+    if name.startswith("one_class:"):
+        return one_class.read(name.removeprefix("one_class:"), config, _read)
     if name.startswith("folder:"):
         return folder.read(name.removeprefix("folder:"), config)
     if tfds.may_have(name, config):

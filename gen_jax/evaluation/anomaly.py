@@ -1,5 +1,6 @@
 """Anomaly detection: how well a model's scores tell other data from its own."""
 
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -52,17 +53,32 @@ def auroc(context: Context) -> dict[str, Metric]:
 
 
 def scores(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[str, np.ndarray]:
-    """Anomaly scores of each example, [N] in nats; the higher, the less like the training data.
+    """Anomaly scores of each example, [N], in nats; the higher, the less like the training data.
 
     `nll` is -log p(x), the model's own or by `settings.elbo_samples` importance samples. Of a
     latent-variable model there are `distortion`, the reconstruction error -E_q[log p(x|z)], and
-    `rate`, KL(q(z|x) || p(z)), too.
+    `rate`, KL(q(z|x) || p(z)), too. Of pictures that are encoded there is `relative_error`, a pure
+    number: the squared error of the reconstruction over the sum of squares of x. There is little
+    to get wrong in a picture with little on it, and that would make it look normal.
     """
     samples = settings.elbo_samples
     if families.has(subject.family, base.Density):
-        return {"nll": -likelihood.log_prob(subject, examples, settings, samples).value}
-    terms = likelihood.importance_terms(subject, examples, settings, samples)
-    return {"nll": -terms["bound"], "distortion": terms["distortion"], "rate": terms["rate"]}
+        found = {"nll": -likelihood.log_prob(subject, examples, settings, samples).value}
+    else:
+        terms = likelihood.importance_terms(subject, examples, settings, samples)
+        found = {name: terms[name] for name in ("distortion", "rate")}
+        found = {"nll": -terms["bound"], **found}
+    if subject.spec.is_image and families.has(subject.family, base.Autoencoder):
+        found["relative_error"] = likelihood.per_example(
+            subject, examples, settings, _relative_error
+        )
+    return found
+
+
+def _relative_error(family, params, extra, batch, keys):
+    decoded = family.decode(params, extra, family.encode(params, extra, batch).mean, batch)
+    squares = [jnp.square(x).sum((1, 2, 3)) for x in (decoded - batch["x"], batch["x"])]
+    return squares[0] / jnp.maximum(squares[1], 1e-6)
 
 
 def area_under_curve(normal: np.ndarray, anomalies: np.ndarray) -> tuple[float, float | None]:

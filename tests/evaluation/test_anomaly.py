@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from cli import ROOT
 from linear import DIM, SIGMA, decoder
 from ml_collections import ConfigDict
 from scipy import stats
@@ -11,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from gen_jax import config as config_lib
 from gen_jax import evaluation, experiment
-from gen_jax.data.examples import ArrayExamples
+from gen_jax.data.examples import ArrayExamples, chosen_rows
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Context, anomaly, likelihood
@@ -117,3 +118,16 @@ def test_a_trained_run_is_asked_for_anomalies(tmp_path):
     figures = experiment.evaluate(config, tmp_path, ("auroc",))
     assert figures["auroc/nll"].spec["anomalies"] == "grid/test:32"
     assert not experiment.train(config, tmp_path), "the run is the same one, and finished"
+
+
+def test_the_relative_error_is_that_of_the_reconstruction():
+    config = config_lib.load_file(str(ROOT / "experiments" / "vae_digits.py:smoke"))
+    built = experiment.build(config)
+    context = built.context(built.subject(built.init()), "test")
+    found = anomaly.scores(context.subject, context.examples, context.settings)["relative_error"]
+    rows = chosen_rows(context.examples, context.settings.num_examples)
+    batch = context.dataset.batch("test", rows)
+    x = np.float64(batch["x"])
+    decoded = np.float64(context.subject.decode(context.subject.encode(batch).mean))
+    expected = np.square(decoded - x).sum((1, 2, 3)) / np.square(x).sum((1, 2, 3))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
