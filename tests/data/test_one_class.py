@@ -1,10 +1,13 @@
 """One class of a dataset as the data, the others as anomalies."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from gen_jax import config as config_lib
 from gen_jax.data import sources
+from gen_jax.data.readers import digits, one_class
 from gen_jax.errors import UserError
 
 
@@ -38,9 +41,14 @@ def test_a_class_is_trained_on_and_the_others_are_anomalies():
     [
         ("one_class:12/digits", "has no class 12; valid are: 0, 1"),
         ("one_class:digits", "give --config.data.name=one_class:3/mnist"),
-        ("one_class:0/checkerboard", "no test split or no labels"),
     ],
 )
 def test_bad_names_are_refused(name, message):
     with pytest.raises(UserError, match=message):
         sources.load(settings(name))
+
+
+def test_data_without_labels_are_refused():
+    without = dataclasses.replace(digits.read(0), class_names=())
+    with pytest.raises(UserError, match="no test split or no labels"):
+        one_class.read("0/given", settings("digits"), lambda name, config: without)
