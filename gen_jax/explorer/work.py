@@ -161,17 +161,12 @@ class Work:
     @functools.cached_property
     def _space(self) -> dict[str, Any]:
         """The latents' mean, principal directions and the directions of attributes."""
-        family, attribute_names = self.run.subject.family, tuple(morphometry.ATTRIBUTES)
+        family = self.run.subject.family
         if self.can(Autoencoder):
             train = self.run.experiment.dataset.splits["train"]
             batch = self.run.data("train", min(_FITTED, len(train)))
             x, label = batch["x"], batch["label"] if self.class_names else None
-            z = np.concatenate(
-                [
-                    self.run.latents(x[i : i + 500], None if label is None else label[i : i + 500])
-                    for i in range(0, len(x), 500)
-                ]
-            )
+            z = self.run.latents(x, label)
         else:
             z = np.random.default_rng(0).standard_normal((_FITTED, family.latent_dim))
             label = np.arange(_FITTED) % len(self.class_names) if self.class_names else None
@@ -180,7 +175,7 @@ class Work:
         steps = {}
         if self.is_image:
             for name, values in morphometry.measure(self.run.spec.to_uint8(x)).items():
-                if name in attribute_names and values.std() > 0:
+                if values.std() > 0:
                     steps[name] = attributes.fit(z, values, "regression").step
         return {"mean": mean, "axes": axes, "attributes": steps}
 

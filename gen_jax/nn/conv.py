@@ -8,8 +8,9 @@ matrix products, in one of three forms:
   k * k * in_features numbers a position, and takes any stride.
 - scatter: the input times the kernel, then k x k shifted sums of the products (col2im). It moves
   k * k * out_features numbers a position, and takes any input dilation.
-- minimal: of 3x3 kernels at stride 1, four outputs by 16 products and not by 36 (Winograd's minimal
-  filtering). It pays where there is much to multiply.
+- minimal: of 3x3 kernels at stride 1, four outputs by 16 products and not by 36; of 4x4 kernels at
+  stride 2, also transposed, by 36 and not by 64 (Winograd's minimal filtering). It pays where there
+  is much to multiply.
 
 Other platforms keep `lax.conv_general_dilated`. The choice is made when the program is compiled
 for a platform, and both forms are differentiable any number of times.
@@ -100,11 +101,18 @@ def _scatter(x: jax.Array, kernel: jax.Array, dilation: Sequence[int], pads: Pad
     return _pad(y, crops)
 
 
-# Winograd's F(2x2, 3x3) as Lavin and Gray 2015 (arXiv 1509.09308) write it, section 4.1: what goes
-# into each of 4 products in a dimension, of 4 inputs, of 3 taps; and of which 2 outputs are made.
-_OF_INPUTS = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
-_OF_TAPS = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
-_OF_PRODUCTS = ((1, 1, 1, 0), (0, 1, -1, -1))
+# Winograd's F(2, 3) and F(2, 2) as Lavin and Gray 2015 (arXiv 1509.09308) write them, section 4.1,
+# by the number of taps: what goes into each product of the inputs and of the taps, and of which
+# products the two outputs are made.
+_OF_INPUTS = {
+    2: ((1, -1, 0), (0, 1, 0), (0, -1, 1)),
+    3: ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+}
+_OF_TAPS = {
+    2: ((1, 0), (1, 1), (0, 1)),
+    3: ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
+}
+_OF_PRODUCTS = {2: ((1, 1, 0), (0, 1, 1)), 3: ((1, 1, 1, 0), (0, 1, -1, -1))}
 # Multiplications of a plain convolution of one image, and features, from which on it is faster.
 _MUCH, _WIDE = 1_000_000, 8
 
@@ -116,44 +124,77 @@ def _signed(signs: Sequence[int], terms: Sequence[jax.Array]) -> jax.Array:
 
 
 def _minimal(x: jax.Array, kernel: jax.Array, pads: Pads, precision) -> jax.Array:
-    """Convolution with a kernel [3, 3, C, F] at stride 1, by tiles of 2x2 outputs.
+    """Convolution with a kernel [3, 3, C, F] or [2, 2, C, F] at stride 1, by 2x2 outputs at a time.
 
-    Each of 16 sums over the tiles' inputs is a matrix of its own, so that the sums are fused into
-    what follows them and nothing is transposed. Its gradients are as few products.
+    Each of 16 or 9 sums over the tiles' inputs is a matrix of its own, so that nothing is stacked
+    or transposed between them. Its gradients are as few products.
     """
-    batch, _, _, features = x.shape
-    height, width = (x.shape[1 + i] + sum(pads[i]) - 2 for i in range(2))
+    taps = kernel.shape[0]
+    batch, features = x.shape[0], x.shape[3]
+    height, width = (x.shape[1 + i] + sum(pads[i]) - taps + 1 for i in range(2))
     tiles = -(-height // 2), -(-width // 2)
-    odd = [2 * count - size for count, size in zip(tiles, (height, width), strict=True)]
-    x = _pad(x, [(low, high + more) for (low, high), more in zip(pads, odd, strict=True)])
+    more = [
+        2 * (count + 1) - (size + taps - 1)
+        for count, size in zip(tiles, (height, width), strict=True)
+    ]
+    x = _pad(x, [(low, high + fill) for (low, high), fill in zip(pads, more, strict=True)])
     # The even and the odd rows and columns: what tiles begin with is then in one piece.
     x = x.reshape(batch, tiles[0] + 1, 2, tiles[1] + 1, 2, features)
     inputs = [
         [
             x[:, i // 2 : i // 2 + tiles[0], i % 2, j // 2 : j // 2 + tiles[1], j % 2]
-            for j in range(4)
+            for j in range(taps + 1)
         ]
-        for i in range(4)
+        for i in range(taps + 1)
     ]
-    rows = [
-        [_signed(signs, column) for column in zip(*inputs, strict=True)] for signs in _OF_INPUTS
-    ]
-    sums = [[_signed(signs, row).reshape(-1, features) for signs in _OF_INPUTS] for row in rows]
-    taps = jnp.asarray(_OF_TAPS, kernel.dtype)
-    kernels = jnp.einsum("ai,bj,ijcf->abcf", taps, taps, kernel, precision=lax.Precision.HIGHEST)
+    of_inputs, of_taps, of_products = _OF_INPUTS[taps], _OF_TAPS[taps], _OF_PRODUCTS[taps]
+    rows = [[_signed(signs, column) for column in zip(*inputs, strict=True)] for signs in of_inputs]
+    sums = [[_signed(signs, row).reshape(-1, features) for signs in of_inputs] for row in rows]
+    factors = jnp.asarray(of_taps, kernel.dtype)
+    exact = {"precision": lax.Precision.HIGHEST}
+    kernels = jnp.einsum("ai,bj,ijcf->abcf", factors, factors, kernel, **exact)
     products = [
-        [jnp.dot(sums[a][b], kernels[a, b], precision=precision) for b in range(4)]
-        for a in range(4)
+        [jnp.dot(one, own, precision=precision) for one, own in zip(row, kernels[a], strict=True)]
+        for a, row in enumerate(sums)
     ]
     halves = [
-        [_signed(signs, column) for column in zip(*products, strict=True)] for signs in _OF_PRODUCTS
+        [_signed(signs, column) for column in zip(*products, strict=True)] for signs in of_products
     ]
     outputs = [
-        jnp.stack([_signed(signs, half).reshape(batch, *tiles, -1) for signs in _OF_PRODUCTS], 3)
+        jnp.stack([_signed(signs, half).reshape(batch, *tiles, -1) for signs in of_products], 3)
         for half in halves
     ]
     y = jnp.stack(outputs, 2).reshape(batch, 2 * tiles[0], 2 * tiles[1], -1)
     return y[:, :height, :width]
+
+
+def _minimal_strided(x: jax.Array, kernel: jax.Array, pads: Pads, precision) -> jax.Array:
+    """Convolution with a kernel [4, 4, C, F] at stride 2: one of 2x2 over squares of 2x2 pixels."""
+    features = kernel.shape[2]
+    x = _pad(x, pads)
+    x = _pad(x, [(0, -(size % 2)) for size in x.shape[1:3]])  # the last of an odd size is not read
+    batch, height, width = len(x), x.shape[1] // 2, x.shape[2] // 2
+    x = x.reshape(batch, height, 2, width, 2, features).transpose(0, 1, 3, 2, 4, 5)
+    kernel = kernel.reshape(2, 2, 2, 2, features, -1).transpose(0, 2, 1, 3, 4, 5)
+    squares = x.reshape(batch, height, width, -1), kernel.reshape(2, 2, 4 * features, -1)
+    return _minimal(*squares, ((0, 0), (0, 0)), precision)
+
+
+def _minimal_transposed(x: jax.Array, kernel: jax.Array, pads: Pads, precision) -> jax.Array:
+    """Convolution with a kernel [4, 4, C, F] of the input dilated by 2.
+
+    It is the gradient of a strided one, and that is linear, so that it may be taken anywhere.
+    """
+    batch, *size, _ = x.shape
+    out = [2 * count - 1 + sum(pad) - 3 for count, pad in zip(size, pads, strict=True)]
+    strided = functools.partial(
+        _minimal_strided,
+        kernel=kernel[::-1, ::-1].swapaxes(2, 3),
+        pads=[(3 - low, 3 - high) for low, high in pads],
+        precision=precision,
+    )
+    _, gradient = jax.vjp(strided, jnp.zeros((batch, *out, kernel.shape[3]), x.dtype))
+    return gradient(x)[0]
 
 
 def _all_ones(numbers: Sequence[int] | None) -> bool:
@@ -202,8 +243,11 @@ def conv_general_dilated(
         padding = lax.padtype_to_pads(lhs.shape[1:3], window, window_strides, padding)
     # The cheaper form by what it moves; at equal sizes a gather is the faster of the two.
     plain = _all_ones(window_strides) and _all_ones(dilation)
-    if plain and _pays(lhs, rhs):
+    halved = tuple(window_strides) == (2, 2) and _all_ones(dilation)
+    if plain and rhs.shape[:2] == (3, 3) and _pays(lhs, rhs):
         product = functools.partial(_minimal, pads=padding, precision=precision)
+    elif halved and rhs.shape[:2] == (4, 4) and _pays(lhs, rhs, stride=2):
+        product = functools.partial(_minimal_strided, pads=padding, precision=precision)
     elif plain and 4 * rhs.shape[3] <= rhs.shape[2]:
         product = functools.partial(_scatter, dilation=(1, 1), pads=padding, precision=precision)
     else:
@@ -213,12 +257,15 @@ def conv_general_dilated(
     return lax.platform_dependent(lhs, rhs, cpu=product, default=convolve)
 
 
-def _pays(lhs: jax.Array, rhs: jax.Array) -> bool:
-    """Whether minimal filtering is faster. The number of images does not count, so that values do
-    not depend on how many devices share them."""
+def _pays(lhs: jax.Array, rhs: jax.Array, stride: int = 1) -> bool:
+    """Whether minimal filtering is faster, of a convolution with so many inputs an output.
+
+    The number of images does not count, so that values do not depend on how many devices share
+    them.
+    """
     single = lhs.dtype == rhs.dtype == jnp.float32  # what its sums would be rounded to otherwise
-    much = lhs.shape[1] * lhs.shape[2] * rhs.size >= _MUCH
-    return single and rhs.shape[:2] == (3, 3) and rhs.shape[2] >= _WIDE and much
+    much = lhs.shape[1] * lhs.shape[2] // stride**2 * rhs.size >= _MUCH
+    return single and min(rhs.shape[2:]) >= _WIDE and much
 
 
 def _transposed_pads(kernel_size: int, stride: int, padding: str) -> tuple[int, int]:
@@ -264,10 +311,14 @@ def conv_transpose(
         pads = [_transposed_pads(size, stride, padding) for size, stride in sizes]
     if _all_ones(window_strides):
         return conv_general_dilated(lhs, rhs, window_strides, pads, precision=precision)
+    product = functools.partial(_scatter, dilation=window_strides, pads=pads, precision=precision)
+    fits = tuple(window_strides) == (2, 2) and rhs.shape[:2] == (4, 4)
+    if fits and _pays(lhs, rhs) and max(max(pads)) <= 3:
+        product = functools.partial(_minimal_transposed, pads=pads, precision=precision)
     return lax.platform_dependent(
         lhs,
         rhs,
-        cpu=lambda x, kernel: _scatter(x, kernel, window_strides, pads, precision),
+        cpu=product,
         default=lambda x, kernel: lax.conv_general_dilated(
             x,
             kernel,

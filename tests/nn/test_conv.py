@@ -112,8 +112,46 @@ def test_minimal_filtering_equals_linen_in_both_orders(minimal, padding, shape):
     _assert_close(_orders(ours, params, x), _orders(linen, params, x), 1e-4)
 
 
-def test_minimal_filtering_inside_scan_and_vmap(minimal):
-    test_inside_scan_and_vmap("conv", size=(3, 3), strides=(1, 1))
+@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize("padding", ["SAME", "VALID", ((1, 2), (0, 1))])
+@pytest.mark.parametrize("shape", [(2, 9, 7, 3), (1, 6, 8, 2), (2, 5, 4, 1)])
+def test_minimal_filtering_at_stride_2_equals_linen_in_both_orders(minimal, kind, padding, shape):
+    options = {"kernel_size": (4, 4), "strides": (2, 2), "padding": padding}
+    ours, linen = _modules(kind, features=5, **options)
+    x = _images(shape)
+    params = _random_params(linen, x)
+    _assert_close(_orders(ours, params, x), _orders(linen, params, x), 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "strides"),
+    [("conv", 3, 1), ("conv", 4, 2), ("transpose", 4, 2)],
+)
+def test_minimal_filtering_inside_scan_and_vmap(minimal, kind, size, strides):
+    test_inside_scan_and_vmap(kind, size=(size, size), strides=(strides, strides))
+
+
+def test_minimal_filtering_is_what_large_images_are_convolved_by(monkeypatch):
+    used = []
+    for name in ("_minimal", "_minimal_strided", "_minimal_transposed"):
+        own = getattr(conv_lib, name)
+
+        def noted(x, *args, own=own, name=name, **kwargs):
+            used.append(name)
+            return own(x, *args, **kwargs)
+
+        monkeypatch.setattr(conv_lib, name, noted)
+    x = jnp.zeros((1, 28, 28, 16))
+    for module in (
+        conv_lib.Conv(16, (3, 3)),
+        conv_lib.Conv(32, (4, 4), strides=(2, 2)),
+        conv_lib.ConvTranspose(16, (4, 4), strides=(2, 2)),
+    ):
+        used.clear()
+        jax.eval_shape(module.init, jax.random.key(0), x)
+        kind = {"Conv3": "_minimal", "Conv4": "_minimal_strided", "ConvTranspose4": None}
+        kind["ConvTranspose4"] = "_minimal_transposed"
+        assert used[0] == kind[f"{type(module).__name__}{module.kernel_size[0]}"]
 
 
 def test_minimal_filtering_is_as_exact_as_a_plain_product():
@@ -139,7 +177,8 @@ def test_where_minimal_filtering_pays():
     assert conv_lib._pays(jnp.zeros((64, 14, 14, 32)), kernel)
     assert not conv_lib._pays(jnp.zeros((64, 4, 4, 32)), kernel)  # however many images
     assert not conv_lib._pays(jnp.zeros((1, 99, 99, 1)), kernel[:, :, :1])
-    assert not conv_lib._pays(jnp.zeros((1, 99, 99, 32)), jnp.zeros((5, 5, 32, 32)))
+    assert not conv_lib._pays(jnp.zeros((1, 99, 99, 32)), kernel[..., :1])
+    assert not conv_lib._pays(jnp.zeros((1, 14, 14, 32)), kernel, stride=2)
     assert not conv_lib._pays(jnp.zeros((1, 99, 99, 32), jnp.bfloat16), kernel)
 
 
