@@ -5,7 +5,7 @@
     python launch.py evaluate --workdir=runs/one_class_mnist-8
 
 Ruff et al. 2018 (Deep SVDD): trained on the training images of one class, scored on all 10,000
-test images. `:fashion` is on Fashion-MNIST. `auroc/relative_error` is by the error of
+test images. `:8_fashion` is on Fashion-MNIST. `auroc/relative_error` is by the error of
 reconstructions, as a part of what is in the picture; `auroc/nll` by -log p(x). Three seeds side by
 side, a minute in all.
 
