@@ -328,10 +328,4 @@ def _read(spec, names: str) -> np.ndarray:
         found.append(images.decode(path, name, config, channels))
     if not found:
         raise UserError("--images names no files; give them as a.png,b.png")
-    low, high = spec.limits
-    x = low + (high - low) * np.float32(found) / 255
-    if spec.kind == "binary":
-        return np.float32(x > 0.5)
-    # The middle of a level's bin, as all of them are there in equal parts.
-    levels = np.round(np.float32(found) / 255 * (spec.levels - 1))
-    return (levels + 0.5) / spec.levels if spec.is_dequantized else levels
+    return spec.from_uint8(np.stack(found))

@@ -100,6 +100,8 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     complete = add("complete", "draw the part of examples that a mask hides")
     restore = add("restore", "undo damage to examples: noise, blur, scratches, few pixels")
     translate = add("translate", "make pictures of one kind into those of another")
+    for command in (sample, interpolate, edit, complete, restore, translate):
+        command.set_defaults(draws=True)  # so that it takes options of sampling
     for command in (interpolate, edit, complete, restore, translate):
         command.add_argument("--examples", help="numbers of test examples, as 0,5,7")
         command.add_argument("--classes", help="labels, of each of which an example is taken")
@@ -160,8 +162,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     listing.add_argument("experiment", nargs="?", help="FILE.py[:ARGUMENT], whose keys are shown")
 
     flags, rest = parser.parse_known_args(arguments)
-    drawing = ("sample", "interpolate", "edit", "complete", "restore", "translate")
-    known = ("--config.", "--options.") if flags.command in drawing else ("--config.",)
+    known = ("--config.", "--options.") if "draws" in flags else ("--config.",)
     unknown = [argument for argument in rest if not argument.startswith(known)]
     if unknown:
         parser.error(f"unknown argument {unknown[0]}; see launch.py {flags.command} --help")

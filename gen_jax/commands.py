@@ -9,9 +9,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gen_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from gen_jax import run
 
 QUICKSTART = "experiments/quickstart.py"
 MAX_SHOWN = 1_024  # samples in one picture
@@ -174,20 +177,17 @@ def evaluate(flags: argparse.Namespace, overrides: list[str]) -> None:
 
 
 def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
-    from gen_jax import files, pictures, run
+    from gen_jax import files, pictures
     from gen_jax.applications import media
     from gen_jax.workdir import console
     from gen_jax.workdir.claim import samples_folder
 
-    own = [argument for argument in overrides if argument.startswith("--options.")]
-    changes = [argument for argument in overrides if argument not in own]
     if flags.num < 1:
         raise UserError(f"--num={flags.num} must be at least 1")
     workdir = _require_workdir(flags)
-    options = _sample_options(workdir, own)
+    trained, options = _trained(flags, overrides)
     if flags.temperature is not None:
         options["temperature"] = flags.temperature
-    trained = run.load(workdir, flags.replica, arguments=changes, step=_step(flags.step))
     with console.ticks():
         x = trained.sample(flags.num, flags.label, flags.seed, prompt=flags.prompt, **options)
     name = f"seed_{flags.seed}"
@@ -221,6 +221,17 @@ def sample(flags: argparse.Namespace, overrides: list[str]) -> None:
         print(f"wrote {pictures.save_png(folder / f'{name}.png', picture)}{first}")
 
 
+def _trained(flags: argparse.Namespace, overrides: list[str]) -> tuple["run.Run", dict[str, Any]]:
+    """The run that flags name, with `--config.` changed, and its `--options.` of sampling."""
+    from gen_jax import run
+
+    own = [argument for argument in overrides if argument.startswith("--options.")]
+    changes = [argument for argument in overrides if argument not in own]
+    options = _sample_options(flags.workdir, own)
+    trained = run.load(flags.workdir, flags.replica, arguments=changes, step=_step(flags.step))
+    return trained, options
+
+
 def _sample_options(workdir: Path, arguments: list[str]) -> dict[str, Any]:
     """`--options.KEY=VALUE` -> {KEY: VALUE}, with the types of a config's `sample` section."""
     from gen_jax import config as config_lib
@@ -237,14 +248,11 @@ def _sample_options(workdir: Path, arguments: list[str]) -> dict[str, Any]:
 
 def application(flags: argparse.Namespace, overrides: list[str]) -> None:
     """What is done with a trained model: `interpolate`, `edit`, `complete` and the like."""
-    from gen_jax import apply, run
+    from gen_jax import apply
     from gen_jax.workdir import console
 
-    own = [argument for argument in overrides if argument.startswith("--options.")]
-    changes = [argument for argument in overrides if argument not in own]
     workdir = _require_workdir(flags)
-    options = _sample_options(workdir, own)
-    trained = run.load(workdir, flags.replica, arguments=changes, step=_step(flags.step))
+    trained, options = _trained(flags, overrides)
     with console.ticks():
         applied = apply.APPLICATIONS[flags.command](trained, flags, options)
     for path in apply.write(workdir, applied):

@@ -221,3 +221,10 @@ def test_the_page_is_served_to_this_machine_alone(workdir):
     finally:
         process.send_signal(signal.SIGINT)
         process.communicate()
+
+
+def test_a_drawing_of_nothing_is_told_so(work):
+    found = work.drawing(np.zeros((8, 8), np.float32), "top", None, 0)
+    assert found == {
+        "words": ["Nothing is drawn yet: press the mouse on the black square and move."]
+    }

@@ -40,12 +40,14 @@ class Picture:
       needs: abilities of the models that it is of.
       draw: of a context, a picture uint8 [H, W, 3], or the file of an animated one; None where the
         data have none.
+      grid: cells of a side, of a picture of which a report shows one at a time; 0: of all others.
     """
 
     name: str
     caption: Callable[[Context], str]
     needs: tuple[type, ...]
     draw: Callable[[Context], np.ndarray | bytes | None]
+    grid: int = 0
 
 
 def samples(context: Context) -> np.ndarray | None:
@@ -242,12 +244,6 @@ def _given(context: Context, of_labels: str) -> str:
     return (of_labels if context.subject.given else "") + "."
 
 
-def _row(kind: Picture, caption: str) -> dict:
-    """Of the index."""
-    row = {"name": kind.name, "caption": caption}
-    return row | {"grid": WALK} if kind.draw is latent_walk else row
-
-
 # In the order in which a report shows them.
 PICTURES = (
     Picture("samples", _of_samples, (Sampler,), samples),
@@ -308,6 +304,7 @@ PICTURES = (
         ),
         (Decoder,),
         latent_walk,
+        grid=WALK,
     ),
 )
 
@@ -345,6 +342,7 @@ def write(context: Context, workdir: Path, tell: Callable[[str], None] = print) 
             save = pictures.save_png if drawn else files.write_whole
             written.append(save(path, picture))
             if kind.name not in [row["name"] for row in index]:
-                index.append(_row(kind, kind.caption(context)))
+                row = {"name": kind.name, "caption": kind.caption(context), "grid": kind.grid}
+                index.append(row)
     files.write_whole(folder / INDEX, json.dumps(index, indent=2))
     return written

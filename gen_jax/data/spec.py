@@ -191,6 +191,16 @@ class DataSpec:
         scale = self.levels - 1.0 if self.kind == "bytes" else 1.0
         return np.round(np.clip(x / scale, 0, 1) * 255).astype(np.uint8)
 
+    def from_uint8(self, pictures: np.ndarray) -> np.ndarray:
+        """uint8 pictures [..., H, W, C] -> model units, the nearest that the data may have.
+
+        Binary data are 1 from the middle on; dequantised ones are in the middle of a level's bin.
+        """
+        if self.kind == "binary":
+            return np.float32(np.asarray(pictures) > 127)
+        levels = np.round(np.float32(pictures) * ((self.levels - 1) / 255))
+        return np.float32((levels + 0.5) / self.levels) if self.is_dequantized else levels
+
     def stored_to_uint8(self, stored: np.ndarray) -> np.ndarray:
         """Stored integers [..., H, W, C] -> uint8 pictures of the data as they are."""
         return np.round(stored * (255 / (self.levels - 1))).astype(np.uint8)

@@ -283,15 +283,12 @@ class Work:
         and how unusual it is: each where the model and the data have it.
         """
         spec, run, found = self.run.spec, self.run, {}
-        low, high = spec.limits
         ink = np.clip(np.nan_to_num(np.float32(ink)), 0, 1)
-        x = np.broadcast_to(ink[..., None], spec.shape)[None]
-        if spec.kind == "binary":
-            x = np.float32(x > 0.5)
-        elif spec.is_dequantized:
-            x = (np.round(x * (spec.levels - 1)) + 0.5) / spec.levels
-        else:
-            x = np.round(low + (high - low) * x)
+        if not ink.any():
+            return {
+                "words": ["Nothing is drawn yet: press the mouse on the black square and move."]
+            }
+        x = spec.from_uint8(np.broadcast_to(np.round(255 * ink)[..., None], spec.shape))[None]
         own = self._labels(1, label)
         found["seen"] = self.image(x)
         if self.can(Decoder):

@@ -313,7 +313,7 @@ def conv_transpose(
         return conv_general_dilated(lhs, rhs, window_strides, pads, precision=precision)
     product = functools.partial(_scatter, dilation=window_strides, pads=pads, precision=precision)
     fits = tuple(window_strides) == (2, 2) and rhs.shape[:2] == (4, 4)
-    if fits and _pays(lhs, rhs) and max(max(pads)) <= 3:
+    if fits and _pays(lhs, rhs):
         product = functools.partial(_minimal_transposed, pads=pads, precision=precision)
     return lax.platform_dependent(
         lhs,

@@ -100,3 +100,20 @@ def test_what_cannot_be_data_is_refused(kind, levels, good, bad, word):
     assert spec.check(np.array(good)[:, None]) is None
     with pytest.raises(UserError, match=word):
         spec.check(np.array(bad)[:, None])
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        DataSpec("bytes", (2, 2, 1), 256),
+        DataSpec("bytes", (2, 2, 1), 17),
+        DataSpec("real", (2, 2, 1), 256),
+        DataSpec("binary", (2, 2, 1), 2),
+    ],
+)
+def test_pictures_become_data_and_pictures_again(spec):
+    levels = np.arange(spec.levels)
+    pictures = spec.stored_to_uint8(levels).reshape(-1, 1, 1, 1)
+    x = spec.from_uint8(pictures)
+    spec.check(x.repeat(2, 1).repeat(2, 2))
+    np.testing.assert_array_equal(spec.to_uint8(x), pictures)
