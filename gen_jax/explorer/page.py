@@ -516,7 +516,7 @@ def build(works: Sequence[Work]) -> None:
     def page() -> None:
         with ui.row().classes("w-full no-wrap items-start"):
             for work in works:
-                with ui.card().classes("flex-1"):
+                with ui.card().classes("flex-1 min-w-0"):
                     _panel(work)
 
 
