@@ -117,10 +117,31 @@ _OF_PRODUCTS = {2: ((1, 1, 0), (0, 1, 1)), 3: ((1, 1, 1, 0), (0, 1, -1, -1))}
 _MUCH, _WIDE = 1_000_000, 8
 
 
-def _signed(signs: Sequence[int], terms: Sequence[jax.Array]) -> jax.Array:
-    """The sum of terms with signs; those of sign 0 are left out."""
-    kept = [term if sign > 0 else -term for sign, term in zip(signs, terms, strict=True) if sign]
+def _weighted(weights: Sequence[float], terms: Sequence[jax.Array]) -> jax.Array:
+    """The sum of terms with weights; those of weight 0 are left out."""
+    kept = [weight * term for weight, term in zip(weights, terms, strict=True) if weight]
     return functools.reduce(jnp.add, kept)
+
+
+def _parts(x: jax.Array, axis: int, count: int) -> list[jax.Array]:
+    """Equal parts of x along an axis.
+
+    Unlike slices they have one concatenation as their gradient, not a sum of padded parts.
+    """
+    return lax.split(x, [x.shape[axis] // count] * count, axis)
+
+
+def _of_windows(
+    even: jax.Array, odd: jax.Array, axis: int, weights: Sequence[Sequence[float]]
+) -> list[jax.Array]:
+    """Weighted sums of what windows hold that begin at the even places of an axis."""
+    places = [
+        lax.slice_in_dim(phase, start, start + phase.shape[axis] - 1, axis=axis)
+        for start in (0, 1)
+        for phase in (even, odd)
+    ]
+    places = places[: len(weights[0])]
+    return [_weighted(own, places) for own in weights]
 
 
 def _minimal(x: jax.Array, kernel: jax.Array, pads: Pads, precision) -> jax.Array:
@@ -138,31 +159,26 @@ def _minimal(x: jax.Array, kernel: jax.Array, pads: Pads, precision) -> jax.Arra
         for count, size in zip(tiles, (height, width), strict=True)
     ]
     x = _pad(x, [(low, high + fill) for (low, high), fill in zip(pads, more, strict=True)])
-    # The even and the odd rows and columns: what tiles begin with is then in one piece.
-    x = x.reshape(batch, tiles[0] + 1, 2, tiles[1] + 1, 2, features)
-    inputs = [
-        [
-            x[:, i // 2 : i // 2 + tiles[0], i % 2, j // 2 : j // 2 + tiles[1], j % 2]
-            for j in range(taps + 1)
-        ]
-        for i in range(taps + 1)
-    ]
     of_inputs, of_taps, of_products = _OF_INPUTS[taps], _OF_TAPS[taps], _OF_PRODUCTS[taps]
-    rows = [[_signed(signs, column) for column in zip(*inputs, strict=True)] for signs in of_inputs]
-    sums = [[_signed(signs, row).reshape(-1, features) for signs in of_inputs] for row in rows]
-    factors = jnp.asarray(of_taps, kernel.dtype)
-    exact = {"precision": lax.Precision.HIGHEST}
-    kernels = jnp.einsum("ai,bj,ijcf->abcf", factors, factors, kernel, **exact)
-    products = [
-        [jnp.dot(one, own, precision=precision) for one, own in zip(row, kernels[a], strict=True)]
-        for a, row in enumerate(sums)
-    ]
-    halves = [
-        [_signed(signs, column) for column in zip(*products, strict=True)] for signs in of_products
+    pairs = x.reshape(batch, tiles[0] + 1, 2, tiles[1] + 1, 2 * features)
+    even, odd = (part[:, :, 0] for part in _parts(pairs, 2, 2))
+    kernel_rows = [row[0] for row in _parts(kernel, 0, taps)]
+    products = []
+    for row, weights in zip(_of_windows(even, odd, 1, of_inputs), of_taps, strict=True):
+        sums = _of_windows(*_parts(row, 3, 2), 2, of_inputs)
+        columns = [column[0] for column in _parts(_weighted(weights, kernel_rows), 0, taps)]
+        products.append(
+            [
+                jnp.dot(one.reshape(-1, features), _weighted(own, columns), precision=precision)
+                for one, own in zip(sums, of_taps, strict=True)
+            ]
+        )
+    rows = [
+        [_weighted(own, column) for column in zip(*products, strict=True)] for own in of_products
     ]
     outputs = [
-        jnp.stack([_signed(signs, half).reshape(batch, *tiles, -1) for signs in of_products], 3)
-        for half in halves
+        jnp.stack([_weighted(own, row).reshape(batch, *tiles, -1) for own in of_products], 3)
+        for row in rows
     ]
     y = jnp.stack(outputs, 2).reshape(batch, 2 * tiles[0], 2 * tiles[1], -1)
     return y[:, :height, :width]
