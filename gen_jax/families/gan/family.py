@@ -78,11 +78,12 @@ class GAN:
             train=True,
             mutable=list(extra["generator"]),
         )
+        learns = "discriminator" in turn
         # Only a network that is updated moves its statistics.
         stats = dict(extra)
         if "generator" in turn:
             stats["generator"] = generator_stats
-        if "discriminator" in turn and self.discriminator.spectral_norm:
+        if learns and self.discriminator.spectral_norm:
             stats["discriminator"] = self._power_iteration(params, extra, real, label)
         variables = {"params": params["discriminator"], **stats["discriminator"]}
 
@@ -90,19 +91,20 @@ class GAN:
             labels = jnp.tile(label[:: self.pack], (len(x) * self.pack // len(label), 1))
             return self.discriminator.apply(variables, x, labels)
 
-        penalty = PENALTIES[self.penalty if "discriminator" in turn else "none"]
+        penalty = PENALTIES[self.penalty if learns else "none"]
         seen = [
             self._packed(self._augmented(x, keys_lib.named(keys, name), step))
             for x, name in ((real, "augment real"), (fake, "augment fake"))
         ]
         penalty_keys = keys_lib.named(keys, "penalty")[:: self.pack]
-        at_real, at_fake, cost = logits_and_penalty(critic, *seen, penalty, penalty_keys)
+        # Most losses of a generator read nothing of the real examples.
+        at_real, at_fake, cost = logits_and_penalty(critic, *seen, penalty, penalty_keys, learns)
         real_logits, fake_logits = at_real["logits"], at_fake["logits"]
         discriminator_loss, generator_loss = LOSSES[self.loss](real_logits, fake_logits)
         weight = schedules.cosine(*self.penalty_weight, self.burn_in_steps, step)
         discriminator_loss += weight * cost
         metrics = {}
-        if "discriminator" in turn:
+        if learns:
             metrics = {
                 "logits/real": real_logits.mean(),
                 "logits/fake": fake_logits.mean(),
@@ -119,7 +121,9 @@ class GAN:
             )
             discriminator_loss += of_real + of_fake  # each player wants the labels right, of both
             generator_loss += of_fake
-            metrics["label_loss/real"], metrics["label_loss/fake"] = of_real, of_fake
+            metrics["label_loss/fake"] = of_fake
+            if learns:
+                metrics["label_loss/real"] = of_real
         values = {"discriminator": discriminator_loss, "generator": generator_loss}
         return {name: values[name] for name in turn}, stats, metrics
 

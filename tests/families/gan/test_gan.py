@@ -101,6 +101,16 @@ def test_one_turn_gives_what_two_turns_give():
         np.testing.assert_allclose(alone[name], together[name], rtol=1e-5)
 
 
+def test_the_generators_turn_leaves_the_real_examples_out_where_its_loss_does():
+    def operations(loss):
+        family = build(loss=loss, discriminator_widths=(64, 64))
+        params, extra = initial(family)
+        run = jax.jit(lambda given: losses(family, params, extra, given, ("generator",))[0])
+        return run.lower(batch()).compile().cost_analysis()["flops"]
+
+    assert operations("non_saturating") < 0.7 * operations("relativistic")
+
+
 def test_penalty_weight_burns_in():
     family = build(penalty="r1", penalty_weight=(4.0, 1.0), burn_in_steps=10)
     params, extra = initial(family)
