@@ -26,6 +26,7 @@ from gen_jax.workdir import claim
 _SHOWN = 8  # examples, where the flags name none
 _AMOUNTS = np.linspace(-3, 3, 9)  # standard deviations of an attribute
 _CORNERS = 7  # points of a side of the grid between four examples
+_MOST_DRAWN = 1_000_000  # samples of a dataset
 _LARGEST = 10_000_000  # bytes of a picture that is read
 
 
@@ -37,8 +38,9 @@ class Applied:
       name: of the files, without an ending.
       caption: what the picture shows.
       picture: uint8 [H, W, 3].
-      x: what was made, in model units.
+      x: what was made, in model units or, to be trained on, uint8; or measured of each pixel.
       film: an animated PNG; b"" for none.
+      label: of each x, where that is what they are for.
     """
 
     name: str
@@ -46,14 +48,16 @@ class Applied:
     picture: np.ndarray
     x: np.ndarray
     film: bytes = b""
+    label: np.ndarray | None = None
 
 
 def write(workdir: Path, applied: Applied) -> list[Path]:
     """Writes the files into WORKDIR/samples, with an entry for the report."""
     folder = claim.samples_folder(workdir)
+    labels = {} if applied.label is None else {"label": applied.label}
     found = [
         pictures.save_png(folder / f"{applied.name}.png", applied.picture),
-        files.write_arrays(folder / f"{applied.name}.npz", x=applied.x),
+        files.write_arrays(folder / f"{applied.name}.npz", x=applied.x, **labels),
     ]
     rows = [{"name": applied.name, "caption": applied.caption}]
     if applied.film:
@@ -211,6 +215,45 @@ def restore(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) -> 
     return Applied(f"restore_{flags.damage}", caption, picture, np.stack(drawn))
 
 
+def detect(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) -> Applied:
+    """How unusual examples are, and where."""
+    _need_pictures(run)
+    x, label = _examples(run, flags)
+    where = run.unusual_parts(x, label)
+    # One scale for all of them: a usual picture stays dark.
+    heat = pictures.heat(where / max(np.quantile(where, 0.999), 1e-12))
+    rows = [pictures.tile(each, len(x)) for each in (run.spec.to_uint8(x), heat)]
+    caption = "Above, examples; below, where they surprise the model, from black to white."
+    said = [
+        f"{name} {', '.join(f'{value:.4g}' for value in values)}"
+        for name, values in run.anomaly_scores(x, label).items()
+    ]
+    if said:
+        caption += " From left to right, " + "; ".join(said) + ": the higher, the more unusual."
+    return Applied("detect", caption, pictures.below(rows), where)
+
+
+def augment(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) -> Applied:
+    """Labelled samples, as many of each class, for others to train on."""
+    _need_pictures(run)
+    classes = run.subject.num_classes
+    if not classes:
+        raise UserError(
+            "augment draws samples with labels, and this model is given none; "
+            "one that is has --config.model.conditional=True"
+        )
+    if not 1 <= flags.num <= _MOST_DRAWN // classes:
+        raise UserError(f"--num={flags.num} must be from 1 to {_MOST_DRAWN // classes:,}")
+    label = np.arange(classes * flags.num, dtype=np.int32) % classes
+    x = run.spec.to_uint8(run.sample(len(label), label, flags.seed, **options))
+    shown = min(len(x), 10 * classes)
+    caption = (
+        f"{len(x):,} samples, {flags.num:,} of each of {classes} classes; to train on them: "
+        "--config.data.name=arrays:FILE, with the .npz file that is written."
+    )
+    return Applied("augment", caption, pictures.tile(x[:shown], classes), x, label=label)
+
+
 def translate(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) -> Applied:
     """Pictures of the one kind made into the other."""
     if SOURCE not in run.subject.given:
@@ -244,6 +287,8 @@ APPLICATIONS = {
     "edit": edit,
     "complete": complete,
     "restore": restore,
+    "detect": detect,
+    "augment": augment,
     "translate": translate,
 }
 

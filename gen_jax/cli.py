@@ -5,7 +5,8 @@ python launch.py train --config=experiments/F.py --workdir=W [--config.optim.lr=
 python launch.py evaluate --workdir=W [--metrics=elbo,nll] [--record=TABLE]
 python launch.py sample --workdir=W --num=64 [--label=3] [--seed=0] [--options.temperature=0.7]
 python launch.py sample --workdir=W --prompt="ROMEO:" --num=3 --options.length=500
-python launch.py interpolate | edit | complete | restore | translate --workdir=W
+python launch.py interpolate | edit | complete | restore | translate | detect --workdir=W
+python launch.py augment --workdir=W --num=1000      then train on --config.data.name=arrays:FILE
 python launch.py explore --workdir=W[,W2]            serves a page on this machine to play with it
 python launch.py encode --workdir=W                  then train on --config.data.name=latents:W
 python launch.py report --workdir=W
@@ -100,9 +101,15 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     complete = add("complete", "draw the part of examples that a mask hides")
     restore = add("restore", "undo damage to examples: noise, blur, scratches, few pixels")
     translate = add("translate", "make pictures of one kind into those of another")
-    for command in (sample, interpolate, edit, complete, restore, translate):
+    detect = add("detect", "say how unusual examples are, and show where")
+    augment = add("augment", "write samples of every class as a dataset that others train on")
+    for command in (sample, interpolate, edit, complete, restore, translate, augment):
         command.set_defaults(draws=True)  # so that it takes options of sampling
-    for command in (interpolate, edit, complete, restore, translate):
+    augment.add_argument("--num", type=int, default=100, help="of each class")
+    augment.add_argument("--seed", type=int, default=0)
+    augment.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")
+    augment.add_argument("--step", help="of a checkpoint that was kept, or best")
+    for command in (interpolate, edit, complete, restore, translate, detect):
         command.add_argument("--examples", help="numbers of test examples, as 0,5,7")
         command.add_argument("--classes", help="labels, of each of which an example is taken")
         command.add_argument("--images", help="picture files of your own, as a.png,b.png")

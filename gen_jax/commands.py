@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gen_jax import run
 
 QUICKSTART = "experiments/quickstart.py"
+# Those of `apply`, which takes long to import.
+_APPLICATIONS = ("interpolate", "edit", "complete", "restore", "translate", "detect", "augment")
 MAX_SHOWN = 1_024  # samples in one picture
 
 # What an operating system says of a disk that cannot be written, and of files it cannot open.
@@ -62,7 +64,7 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
         "sample": sample,
         "encode": encode,
         "explore": explore,
-        **dict.fromkeys(("interpolate", "edit", "complete", "restore", "translate"), application),
+        **dict.fromkeys(_APPLICATIONS, application),
         "report": report,
         "reproduce": reproduce,
         "sweep": sweep,

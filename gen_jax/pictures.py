@@ -38,6 +38,12 @@ def tile(images: np.ndarray, columns: int | None = None, gap: int | None = None)
     return picture
 
 
+def heat(values: np.ndarray) -> np.ndarray:
+    """Maps [N, H, W] of numbers from 0 to 1 -> uint8 [N, H, W, 3]: black, red, yellow, white."""
+    colors = 3 * np.clip(values, 0, 1)[..., None] - np.arange(3)
+    return np.round(255 * np.clip(colors, 0, 1)).astype(np.uint8)
+
+
 def pairs(originals: np.ndarray, reconstructions: np.ndarray, columns: int) -> np.ndarray:
     """Rows of originals, each with its reconstructions in the row below."""
     rows = []

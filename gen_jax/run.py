@@ -19,6 +19,7 @@ from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
 from gen_jax.evaluation import (
     Subject,
+    anomaly,
     attributes,
     features,
     interpolation,
@@ -409,13 +410,33 @@ class Run:
           UserError: for x that no data of this run could be, or a label that is missing.
         """
         families.require(self.subject.family, "log_prob", *likelihood.LIKELIHOOD)
-        settings = self.experiment.config.eval
-        # As it is: x is in model units, neither to be binarised nor to be dequantised again.
-        subject = dataclasses.replace(self.subject, spec=self.spec.verbatim())
-        num_samples = settings.importance_samples if num_samples is None else num_samples
+        if num_samples is None:
+            num_samples = self.experiment.config.eval.importance_samples
         _check_whole("num_samples", num_samples, 1)
-        whole = ConfigDict({**settings, "num_examples": 0})
-        return likelihood.log_prob(subject, self._examples(x, label), whole, num_samples).value
+        return likelihood.log_prob(*self._as_given(x, label), num_samples).value
+
+    def anomaly_scores(self, x: np.ndarray, label: Labels = None) -> dict[str, np.ndarray]:
+        """How unlike the training data x is, by each score of the model, [N]: `anomaly.scores`.
+
+        Args:
+          x: [N, *shape] in model units.
+          label: of a class-conditional model, whose anomalies are those of a class.
+
+        Raises:
+          UserError: for x that no data of this run could be, a label that is missing, or a model
+            that has no score.
+        """
+        families.require(self.subject.family, "anomaly scores", *anomaly.SCORED)
+        return anomaly.scores(*self._as_given(x, label))
+
+    def unusual_parts(self, x: np.ndarray, label: Labels = None) -> np.ndarray:
+        """Where pictures x are unusual, [N, H, W]: `anomaly.unusual_parts`.
+
+        Raises:
+          UserError: as `anomaly_scores` does, or for data that are no pictures.
+        """
+        self._require_pictures("unusual_parts")
+        return anomaly.unusual_parts(*self._as_given(x, label))
 
     def encode(self, x: np.ndarray, label: Labels = None) -> DiagonalGaussian:
         """q(z|x) of images in model units: mean and log variance, each [N, latent_dim].
@@ -615,6 +636,13 @@ class Run:
         if columns is not None:
             _check_whole("columns", columns, 1)
         return Image.fromarray(pictures.tile(self.spec.to_uint8(x), columns))
+
+    def _as_given(self, x: np.ndarray, label: Labels) -> tuple[Subject, ArrayExamples, ConfigDict]:
+        """The model, all of what a user gives, and settings, as evaluation takes them."""
+        # As it is: x is in model units, neither to be binarised nor to be dequantised again.
+        subject = dataclasses.replace(self.subject, spec=self.spec.verbatim())
+        whole = ConfigDict({**self.experiment.config.eval, "num_examples": 0})
+        return subject, self._examples(x, label), whole
 
     def _examples(self, x: np.ndarray, label: Labels) -> ArrayExamples:
         """What a user gives, checked."""

@@ -49,6 +49,7 @@ def launch(*arguments):
         (("edit", "--towards=7", "--examples=3"), "edit_towards_7", (1, 9, 8, 8, 1)),
         (("complete", "--mask=left", "--draws=2"), "complete_left", (2, 8, 8, 8, 1)),
         (("restore", "--damage=blur", "--draws=1"), "restore_blur", (1, 8, 8, 8, 1)),
+        (("detect", "--examples=1,2,3"), "detect", (3, 8, 8)),
     ],
 )
 def test_a_vae_is_applied(vae, capsys, arguments, name, shape):
@@ -57,6 +58,31 @@ def test_a_vae_is_applied(vae, capsys, arguments, name, shape):
     x = np.load(vae / "samples" / f"{name}.npz")["x"]
     assert x.shape == shape and np.isfinite(x).all()
     assert Image.open(vae / "samples" / f"{name}.png").size[0] > 50
+
+
+def test_samples_are_a_dataset(tmp_path_factory, capsys):
+    workdir = tmp_path_factory.mktemp("cvae")
+    train(workdir, "quickstart.py:smoke", *cli.TINY[1:], "--config.model.conditional=True")
+    assert launch("augment", "--num=3", f"--workdir={workdir}") == 0
+    assert "30 samples, 3 of each of 10 classes" in capsys.readouterr().out
+    file = workdir / "samples" / "augment.npz"
+    arrays = np.load(file)
+    assert arrays["x"].dtype == np.uint8 and arrays["x"].shape == (30, 8, 8, 1)
+    np.testing.assert_array_equal(np.bincount(arrays["label"]), [3] * 10)
+    other = workdir.parent / "on_samples"
+    train(
+        other,
+        "quickstart.py:smoke",
+        *cli.TINY[1:],
+        f"--config.data.name=arrays:{file}",
+        "--config.data.num_validation=4",
+    )
+    assert gen_jax.load(other).spec.shape == (8, 8, 1)
+
+
+def test_augment_needs_labels(vae, capsys):
+    assert launch("augment", f"--workdir={vae}") == 1
+    assert "config.model.conditional=True" in capsys.readouterr().err
 
 
 def test_the_ends_of_a_way_are_the_reconstructions(vae):

@@ -1,19 +1,33 @@
 """Anomaly detection: how well a model's scores tell other data from its own."""
 
+import io
+import math
+
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
+from PIL import Image
 
 from gen_jax import families
+from gen_jax import keys as keys_lib
 from gen_jax.data.examples import Examples
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
 from gen_jax.evaluation import likelihood
 from gen_jax.evaluation.context import Context
+from gen_jax.evaluation.denoising import LEVELS
 from gen_jax.evaluation.metric import Metric, metric
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families import base
 from gen_jax.families.base import Family
+
+_USUAL = 1_000  # training examples whose mean -log p(x) is the usual one
+_LEVEL = 0.5  # of the noise behind which a part of a picture is looked for
+_DRAWS = 8  # of that noise
+# What a model must have for a score.
+SCORED = (*likelihood.LIKELIHOOD, base.Denoiser)
+# What it must have to say where a picture is unusual.
+LOCATED = (base.ElementDensity, base.Denoiser, base.Autoencoder)
 
 
 def _check(family: Family, dataset: Dataset, settings: ConfigDict, name: str) -> None:
@@ -29,22 +43,32 @@ def _check(family: Family, dataset: Dataset, settings: ConfigDict, name: str) ->
         )
 
 
-@metric("auroc", needs=(likelihood.LIKELIHOOD,), also=_check, settings=likelihood.ELBO_SAMPLES)
+@metric("auroc", needs=(SCORED,), also=_check, settings=likelihood.ELBO_SAMPLES)
 def auroc(context: Context) -> dict[str, Metric]:
     """The area under the ROC curve of each of `scores`, against the split "anomalies".
 
     It is the probability that an anomaly scores higher than an example of the data: 0.5 of a
     score that knows nothing, and less where anomalies look more normal than the data, as they
     often do to the likelihood of a deep model (Nalisnick et al. 2019, arXiv 1810.09136).
+
+    Where there are training examples to know what -log p(x) is usual there is `typicality` too, the
+    distance from it in nats (Nalisnick et al. 2019, arXiv 1906.02994, of one example at a time).
     """
     subject, settings = context.subject, context.settings
     anomalies = context.dataset.splits["anomalies"]
-    others = scores(subject, anomalies, settings)
+    found, others = (scores(subject, each, settings) for each in (context.examples, anomalies))
+    if "nll" in found and "train" in context.dataset.splits:
+        few = settings.copy_and_resolve_references()
+        few.num_examples = _USUAL
+        usual = scores(subject, context.dataset.splits["train"], few)["nll"].mean()
+        for each in (found, others):
+            each["typicality"] = np.abs(each["nll"] - usual)
     figures = {}
-    for score, values in scores(subject, context.examples, settings).items():
+    for score, values in found.items():
         spec = likelihood.describe_data(subject, context.split, values)
         spec["anomalies"] = f"{anomalies.split}:{len(others[score])}"
-        if not families.has(subject.family, base.Density):
+        sampled = not families.has(subject.family, base.Density)
+        if sampled and families.has(subject.family, base.ImportanceWeighted):
             spec["samples"] = settings.elbo_samples
         area, stderr = area_under_curve(values, others[score])
         n = len(values) + len(others[score])
@@ -57,22 +81,113 @@ def scores(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[s
 
     `nll` is -log p(x), the model's own or by `settings.elbo_samples` importance samples. Of a
     latent-variable model there are `distortion`, the reconstruction error -E_q[log p(x|z)], and
-    `rate`, KL(q(z|x) || p(z)), too. Of pictures that are encoded there is `relative_error`, a pure
-    number: the squared error of the reconstruction over the sum of squares of x. There is little
-    to get wrong in a picture with little on it, and that would make it look normal.
+    `rate`, KL(q(z|x) || p(z)), too. Of pictures with a likelihood there is `likelihood_ratio`, to
+    that of a compressor that knows no data: -log p(x) less the nats of x as a PNG file, as a simple
+    picture is likely to any model (Serrà et al. 2020, arXiv 1909.11480, equation 1).
+
+    Of pictures that are encoded there is `relative_error`, a pure number: the squared error of the
+    reconstruction over the sum of squares of x. There is little to get wrong in a picture with
+    little on it, and that would make it look normal. Of a model that denoises there is
+    `denoising_error`: the mean over five levels of noise of the logarithm of the squared error of
+    what it sees behind that noise (after Graham et al. 2023, arXiv 2211.07740, without their
+    perceptual distance).
     """
-    samples = settings.elbo_samples
+    samples, found = settings.elbo_samples, {}
     if families.has(subject.family, base.Density):
         found = {"nll": -likelihood.log_prob(subject, examples, settings, samples).value}
-    else:
+    elif families.has(subject.family, base.ImportanceWeighted):
         terms = likelihood.importance_terms(subject, examples, settings, samples)
         found = {name: terms[name] for name in ("distortion", "rate")}
         found = {"nll": -terms["bound"], **found}
-    if subject.spec.is_image and families.has(subject.family, base.Autoencoder):
+    if "nll" in found and subject.spec.is_image:
+        x = likelihood.per_example(subject, examples, settings, _given)
+        found["likelihood_ratio"] = found["nll"] - compressed_nats(subject.spec.to_uint8(x))
+    if subject.spec.is_image and _reconstructs(subject.family):
         found["relative_error"] = likelihood.per_example(
             subject, examples, settings, _relative_error
         )
+    if families.has(subject.family, base.Denoiser):
+        found["denoising_error"] = likelihood.per_example(
+            subject, examples, settings, _denoising_error
+        )
     return found
+
+
+def unusual_parts(subject: Subject, examples: Examples, settings: ConfigDict) -> np.ndarray:
+    """Where pictures are unusual, [N, H, W]: the higher, the more a pixel surprises the model.
+
+    Of an autoregressive model it is -log p of each pixel given those before it, in nats; of one
+    that denoises the squared error of a pixel behind noise, the mean over some draws of it; of one
+    that encodes the squared error of its reconstruction.
+
+    Raises:
+      UserError: for a model that says none of it.
+    """
+    family = families.require(subject.family, "where a picture is unusual", *LOCATED)
+    if families.has(subject.family, base.ElementDensity):
+        function = _surprise
+    elif families.has(subject.family, base.Denoiser):
+        function = _errors_behind_noise
+    elif _reconstructs(family):
+        function = _errors_of_reconstruction
+    else:
+        raise UserError("a flow reconstructs any picture exactly, so that no part of it stands out")
+    return likelihood.per_example(subject, examples, settings, function)
+
+
+def _reconstructs(family: Family) -> bool:
+    """Whether a model encodes, and with a loss; a flow does it without one."""
+    return families.has(family, base.Autoencoder) and not families.has(family, base.Density)
+
+
+def compressed_nats(pictures: np.ndarray) -> np.ndarray:
+    """The size of each picture, uint8 [N, H, W, C], as a PNG file, in nats [N]."""
+    sizes = []
+    for picture in pictures:
+        file = io.BytesIO()
+        Image.fromarray(picture.squeeze(-1) if picture.shape[-1] == 1 else picture).save(
+            file, "PNG", compress_level=9
+        )
+        sizes.append(file.tell())
+    return 8 * math.log(2) * np.array(sizes, np.float64)
+
+
+def _given(family, params, extra, batch, keys):
+    return batch["x"]
+
+
+def _denoising_error(family, params, extra, batch, keys):
+    logs = [
+        jnp.log(_behind_noise(family, params, extra, batch, keys, number, level).mean((1, 2)))
+        for number, level in enumerate(LEVELS)
+    ]
+    return jnp.mean(jnp.stack(logs), 0)
+
+
+def _behind_noise(family, params, extra, batch, keys, number, level):
+    """Squared errors [B, H, W] of what is seen behind one draw of noise, in centred units."""
+    x = family.spec.center(batch["x"])
+    noise = keys_lib.normal(keys_lib.fold(keys, number), x.shape[1:])
+    seen = family.denoise(params, extra, x + level * noise, jnp.full(len(x), level), batch)
+    return jnp.square(seen - x).mean(-1)
+
+
+def _errors_behind_noise(family, params, extra, batch, keys):
+    draws = [
+        _behind_noise(family, params, extra, batch, keys, number, _LEVEL)
+        for number in range(_DRAWS)
+    ]
+    return jnp.mean(jnp.stack(draws), 0)
+
+
+def _surprise(family, params, extra, batch, keys):
+    terms = family.element_log_probs(params, extra, batch)
+    return -terms.reshape(*batch["x"].shape[:3], -1).sum(-1)
+
+
+def _errors_of_reconstruction(family, params, extra, batch, keys):
+    decoded = family.decode(params, extra, family.encode(params, extra, batch).mean, batch)
+    return jnp.square(decoded - batch["x"]).mean(-1)
 
 
 def _relative_error(family, params, extra, batch, keys):

@@ -1,17 +1,20 @@
 """Areas under ROC curves by brute force, and a model's scores against exact densities."""
 
 import dataclasses
+import io
 
 import numpy as np
 import pytest
 from cli import ROOT
 from linear import DIM, SIGMA, decoder
 from ml_collections import ConfigDict
+from PIL import Image
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from gen_jax import config as config_lib
 from gen_jax import evaluation, experiment
+from gen_jax import run as run_lib
 from gen_jax.data.examples import ArrayExamples, chosen_rows
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
@@ -131,3 +134,71 @@ def test_the_relative_error_is_that_of_the_reconstruction():
     decoded = np.float64(context.subject.decode(context.subject.encode(batch).mean))
     expected = np.square(decoded - x).sum((1, 2, 3)) / np.square(x).sum((1, 2, 3))
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def gray(count, seed):
+    rng = np.random.default_rng(seed)
+    return np.uint8(rng.integers(0, 17, (count, 8, 8, 1)) * (rng.random((count, 8, 8, 1)) < 0.3))
+
+
+def test_a_compressor_knows_simple_pictures():
+    pictures = np.stack([np.zeros((8, 8, 1), np.uint8), *gray(2, 0)])
+    nats = anomaly.compressed_nats(pictures)
+    assert nats[0] < nats[1:].min()
+    file = io.BytesIO()
+    Image.fromarray(pictures[1, ..., 0]).save(file, "PNG", compress_level=9)
+    assert nats[1] == pytest.approx(len(file.getvalue()) * 8 * np.log(2))
+
+
+def trained(tmp_path, name, *changes):
+    config = config_lib.load_file(f"experiments/{name}:smoke")
+    config_lib.override(config, [*changes])
+    experiment.train(config, tmp_path)
+    return run_lib.load(tmp_path)
+
+
+def test_where_an_autoregressive_model_is_surprised(tmp_path):
+    run = trained(tmp_path, "made_digits.py")
+    x = run.data("test", 3)["x"]
+    parts = run.unusual_parts(x)
+    assert parts.shape == (3, 8, 8)
+    np.testing.assert_allclose(parts.sum((1, 2)), -run.log_prob(x), rtol=1e-4)
+    scores = run.anomaly_scores(x)
+    nats = anomaly.compressed_nats(run.spec.to_uint8(x))
+    np.testing.assert_allclose(scores["likelihood_ratio"], scores["nll"] - nats, rtol=1e-5)
+
+
+def test_where_a_diffusion_is_surprised(tmp_path):
+    run = trained(tmp_path, "diffusion_digits.py")
+    x = run.data("test", 3)["x"]
+    broken = x.copy()
+    broken[:, 2:6, 2:6] = 1 - broken[:, 2:6, 2:6]
+    more = run.unusual_parts(broken) - run.unusual_parts(x)
+    assert more[:, 2:6, 2:6].mean() > more[:, :2].mean()
+    assert set(run.anomaly_scores(x)) == {"nll", "likelihood_ratio", "denoising_error"}
+    np.testing.assert_array_less(
+        run.anomaly_scores(x)["denoising_error"], run.anomaly_scores(broken)["denoising_error"]
+    )
+
+
+def test_a_flow_has_no_errors_of_reconstruction(tmp_path):
+    run = trained(tmp_path, "flow_digits.py")
+    x = run.data("test", 3)["x"]
+    assert set(run.anomaly_scores(x)) == {"nll", "likelihood_ratio"}
+    with pytest.raises(UserError, match="reconstructs any picture exactly"):
+        run.unusual_parts(x)
+
+
+def test_typicality_is_the_distance_from_the_usual_likelihood(linear):
+    subject, examples, _ = linear
+    wide = np.random.default_rng(2).normal(0, 1.2, (50, DIM)).astype(np.float32)
+    others = ArrayExamples("wide/test", {"x": wide, "label": np.zeros(50, np.int32)})
+    splits = {"train": examples.subset("train", np.arange(100)), "test": examples}
+    dataset = Dataset("given", subject.spec, {**splits, "anomalies": others})
+    figures = evaluation.evaluate(Context(subject, dataset, "test", SETTINGS), ["auroc"])
+    usual, own, far = (
+        anomaly.scores(subject, each, SETTINGS)["nll"]
+        for each in (splits["train"], examples, others)
+    )
+    wanted, _ = anomaly.area_under_curve(*(abs(each - usual.mean()) for each in (own, far)))
+    assert figures["auroc/typicality"].value == pytest.approx(wanted)
