@@ -3,12 +3,11 @@
 import asyncio
 import http.client
 import re
-import signal
 import subprocess
-import sys
 import threading
 
 import cli
+import explorer_server
 import numpy as np
 import pytest
 import waiting
@@ -175,24 +174,7 @@ def test_a_picture_is_an_address():
 
 
 def test_the_page_is_served_to_this_machine_alone(workdir):
-    port = cli.free_port()
-    # With this NiceGUI takes the process for a test of its own.
-    environment = {k: v for k, v in cli.environment().items() if k != "PYTEST_CURRENT_TEST"}
-    process = subprocess.Popen(
-        [sys.executable, "launch.py", "explore", f"--workdir={workdir}", f"--port={port}"],
-        cwd=cli.ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        told, lines = f"explore at http://127.0.0.1:{port}", []
-        for line in process.stdout:
-            lines.append(line)
-            if told in line:
-                break
-        assert told in lines[-1], "".join(lines)
+    with explorer_server.explorer(workdir) as (port, process):
         found = {}
 
         def answered(host):
@@ -211,16 +193,13 @@ def test_the_page_is_served_to_this_machine_alone(workdir):
         assert "quickstart.py" in found[f"127.0.0.1:{port}"][1]
         assert found["elsewhere.example"][0] == 400
         taken = subprocess.run(
-            [sys.executable, "launch.py", "explore", f"--workdir={workdir}", f"--port={port}"],
+            explorer_server.command((workdir,), port),
             cwd=cli.ROOT,
-            env=environment,
+            env=explorer_server.environment(),
             capture_output=True,
             text=True,
         )
         assert taken.returncode == 1 and f"port {port} is taken" in taken.stderr
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate()
 
 
 def test_a_drawing_of_nothing_is_told_so(work):

@@ -83,7 +83,8 @@ class Tab:
 
 
 def _picture(width: int = _WIDTH) -> ui.image:
-    return ui.image().style(f"width: {width}px; {_SHARP}").props("no-spinner no-transition")
+    style = f"width: {width}px; max-width: 100%; {_SHARP}"
+    return ui.image().style(style).props("no-spinner no-transition")
 
 
 def _show(place: ui.image | ui.interactive_image, image: Image.Image) -> None:
@@ -287,7 +288,7 @@ def latent_map(work: Work) -> None:
             data_address(Image.new("RGB", (_PLANE, _PLANE), "white")),
             events=["click", "mousemove"],
             cross=True,
-        ).style(f"width: {_PLANE}px")
+        ).style(f"width: {_PLANE}px; max-width: 100%")
         with ui.column():
             near_words = ui.label("nearest example")
             near = _picture(160)
@@ -352,7 +353,8 @@ def _film_slider(frames: list[Image.Image], shown: ui.image) -> ui.slider:
         if frames:
             _show(shown, frames[round(event.value * (len(frames) - 1))])
 
-    return ui.slider(min=0, max=1, step=0.01, value=0, on_change=moved).style(f"width: {_WIDTH}px")
+    slider = ui.slider(min=0, max=1, step=0.01, value=0, on_change=moved)
+    return slider.style(f"width: {_WIDTH}px; max-width: 100%")
 
 
 def denoise(work: Work) -> None:
@@ -385,7 +387,10 @@ class Canvas:
             data_address(self._image()),
             on_mouse=self._moved,
             events=["mousedown", "mousemove", "mouseup", "mouseleave"],
-        ).style(f"width: {_WIDTH}px; border: 1px solid gray; touch-action: none; {_SHARP}")
+        ).style(
+            f"width: {_WIDTH}px; max-width: 100%; border: 1px solid gray; touch-action: none; "
+            f"{_SHARP}"
+        )
 
     async def clear(self) -> None:
         self.ink[:] = 0
@@ -483,7 +488,7 @@ TABS = (
 
 
 def _panel(work: Work) -> None:
-    ui.label(work.card()).classes("text-lg")
+    ui.label(work.card()).classes("text-lg max-w-full break-words")
     found = [tab for tab in TABS if tab.suits(work)]
     if not found:
         ui.label("There is nothing to play with: this model neither draws nor decodes pictures.")
@@ -500,7 +505,7 @@ def _panel(work: Work) -> None:
             with panels[name]:
                 by_name[name].build(work)
 
-    with ui.tabs() as tabs:
+    with ui.tabs().classes("w-full").props("align=left outside-arrows mobile-arrows") as tabs:
         for name in by_name:
             ui.tab(name)
     with ui.tab_panels(tabs, value=found[0].name).classes("w-full"):
@@ -514,9 +519,10 @@ def build(works: Sequence[Work]) -> None:
 
     @ui.page("/", title="gen_jax explorer")
     def page() -> None:
-        with ui.row().classes("w-full no-wrap items-start"):
+        # Side by side, and one below the other where a window is narrow.
+        with ui.row().classes("w-full items-start lg:flex-nowrap"):
             for work in works:
-                with ui.card().classes("flex-1 min-w-0"):
+                with ui.card().classes("w-full lg:w-0 lg:flex-1 min-w-0"):
                     _panel(work)
 
 
