@@ -21,7 +21,9 @@ def test_transformations_move_a_picture_a_little():
     assert len({picture.tobytes() for picture in moved}) == 20
 
 
-def test_a_repeat_measures_every_kind(monkeypatch):
+def test_a_repeat_measures_every_kind(monkeypatch, tiny_idx):
+    monkeypatch.setenv("GEN_JAX_MANUAL_DIR", str(tiny_idx))
+    monkeypatch.setattr(module, "_read", module.read)
     monkeypatch.setattr(module, "STEPS", {"vae": 20, "classifier": 60})
     monkeypatch.setattr(module, "GENERATED", 4)
     found = module.repeat(0, 1)
