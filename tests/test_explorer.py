@@ -169,6 +169,13 @@ def test_tabs_are_those_that_a_model_has(work):
     assert names == ["Samples", "Latents", "Map", "Morph", "Draw"]
 
 
+def test_a_run_that_neither_draws_nor_decodes_has_no_tabs(tmp_path):
+    loaded = config.load_file(str(cli.ROOT / "experiments" / "classifier_digits.py:smoke"))
+    experiment.train(loaded, tmp_path)
+    work = Work(gen_jax.load(tmp_path))
+    assert not [tab.name for tab in page.TABS if tab.suits(work)]
+
+
 def test_a_picture_is_an_address():
     assert work_lib.data_address(Image.new("L", (2, 2))).startswith("data:image/png;base64,")
 
