@@ -50,12 +50,14 @@ def of_pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def of_other_things(tmp_path_factory):
+def of_other_things(tmp_path_factory, tiny_idx):
     folder = tmp_path_factory.mktemp("others")
     names = ("diffusion_digits.py", "names_transformer.py", "wavenet_notes.py", "music_jsb.py")
-    workdirs = [train(folder / name.removesuffix(".py"), name) for name in names]
-    with explorer_server.explorer(*workdirs) as (port, _):
-        yield port
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GEN_JAX_MANUAL_DIR", str(tiny_idx))
+        workdirs = [train(folder / name.removesuffix(".py"), name) for name in names]
+        with explorer_server.explorer(*workdirs) as (port, _):
+            yield port
 
 
 WIDE = 2_600  # pixels, for four runs side by side
