@@ -106,17 +106,15 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     for command in (sample, interpolate, edit, complete, restore, translate, augment):
         command.set_defaults(draws=True)  # so that it takes options of sampling
     augment.add_argument("--num", type=int, default=100, help="of each class")
-    augment.add_argument("--seed", type=int, default=0)
-    augment.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")
-    augment.add_argument("--step", help="of a checkpoint that was kept, or best")
+    for command in (interpolate, edit, complete, restore, translate, detect, augment):
+        command.add_argument("--seed", type=int, default=0, help="of what is drawn")
+        command.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")
+        command.add_argument("--step", help="of a checkpoint that was kept, or best")
     for command in (interpolate, edit, complete, restore, translate, detect):
         command.add_argument("--examples", help="numbers of test examples, as 0,5,7")
         command.add_argument("--classes", help="labels, of each of which an example is taken")
         command.add_argument("--images", help="picture files of your own, as a.png,b.png")
         command.add_argument("--label", help="of a class-conditional model: a number or a name")
-        command.add_argument("--seed", type=int, default=0, help="of what is drawn")
-        command.add_argument("--replica", type=int, default=0, help="of a run with num_replicas")
-        command.add_argument("--step", help="of a checkpoint that was kept, or best")
     interpolate.add_argument("--seeds", help="of drawn latents instead of examples, as 0,1")
     interpolate.add_argument("--steps", type=int, default=10, help="points of each way")
     interpolate.add_argument(

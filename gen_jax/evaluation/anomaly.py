@@ -9,13 +9,12 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gen_jax import families
-from gen_jax import keys as keys_lib
 from gen_jax.data.examples import Examples
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
 from gen_jax.evaluation import likelihood
 from gen_jax.evaluation.context import Context
-from gen_jax.evaluation.denoising import LEVELS
+from gen_jax.evaluation.denoising import LEVELS, squared_errors
 from gen_jax.evaluation.metric import Metric, metric
 from gen_jax.evaluation.subject import Subject
 from gen_jax.families import base
@@ -158,23 +157,15 @@ def _given(family, params, extra, batch, keys):
 
 def _denoising_error(family, params, extra, batch, keys):
     logs = [
-        jnp.log(_behind_noise(family, params, extra, batch, keys, number, level).mean((1, 2)))
+        jnp.log(squared_errors(family, params, extra, batch, keys, number, level).mean((1, 2, 3)))
         for number, level in enumerate(LEVELS)
     ]
     return jnp.mean(jnp.stack(logs), 0)
 
 
-def _behind_noise(family, params, extra, batch, keys, number, level):
-    """Squared errors [B, H, W] of what is seen behind one draw of noise, in centred units."""
-    x = family.spec.center(batch["x"])
-    noise = keys_lib.normal(keys_lib.fold(keys, number), x.shape[1:])
-    seen = family.denoise(params, extra, x + level * noise, jnp.full(len(x), level), batch)
-    return jnp.square(seen - x).mean(-1)
-
-
 def _errors_behind_noise(family, params, extra, batch, keys):
     draws = [
-        _behind_noise(family, params, extra, batch, keys, number, _LEVEL)
+        squared_errors(family, params, extra, batch, keys, number, _LEVEL).mean(-1)
         for number in range(_DRAWS)
     ]
     return jnp.mean(jnp.stack(draws), 0)
@@ -191,9 +182,9 @@ def _errors_of_reconstruction(family, params, extra, batch, keys):
 
 
 def _relative_error(family, params, extra, batch, keys):
-    decoded = family.decode(params, extra, family.encode(params, extra, batch).mean, batch)
-    squares = [jnp.square(x).sum((1, 2, 3)) for x in (decoded - batch["x"], batch["x"])]
-    return squares[0] / jnp.maximum(squares[1], 1e-6)
+    errors = _errors_of_reconstruction(family, params, extra, batch, keys)
+    size = jnp.square(batch["x"]).mean(-1).sum((1, 2))
+    return errors.sum((1, 2)) / jnp.maximum(size, 1e-6)
 
 
 def area_under_curve(normal: np.ndarray, anomalies: np.ndarray) -> tuple[float, float | None]:

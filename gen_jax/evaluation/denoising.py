@@ -26,11 +26,16 @@ def denoising_mse(context: Context) -> dict[str, Metric]:
 
 
 def _squared_error(family, params, extra, batch, keys):
+    each = [
+        squared_errors(family, params, extra, batch, keys, number, level)
+        for number, level in enumerate(LEVELS)
+    ]
+    return jnp.mean(jnp.stack([errors.reshape(len(errors), -1).mean(1) for errors in each]), 0)
+
+
+def squared_errors(family, params, extra, batch, keys, number: int, level: float):
+    """Of what is seen behind draw `number` of noise, [B, ...] as x is, in centred units."""
     x = family.spec.center(batch["x"])
-    total = jnp.zeros(len(x))
-    for number, level in enumerate(LEVELS):
-        noise = keys_lib.normal(keys_lib.fold(keys, number), x.shape[1:])
-        noisy, levels = x + level * noise, jnp.full(len(x), level)
-        found = family.denoise(params, extra, noisy, levels, batch)
-        total += jnp.square(found - x).reshape(len(x), -1).mean(1)
-    return total / len(LEVELS)
+    noise = keys_lib.normal(keys_lib.fold(keys, number), x.shape[1:])
+    seen = family.denoise(params, extra, x + level * noise, jnp.full(len(x), level), batch)
+    return jnp.square(seen - x)
