@@ -12,6 +12,7 @@ from PIL import Image
 
 from gen_jax import config as config_lib
 from gen_jax import evaluation, experiment, export, families, parallel, pictures
+from gen_jax import run_checks as checks
 from gen_jax.applications import media
 from gen_jax.data.examples import ArrayExamples, chosen_rows
 from gen_jax.data.examples import batch as make_batch
@@ -40,14 +41,11 @@ from gen_jax.families.base import (
 from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.measurements import Measurement
 from gen_jax.report import card
+from gen_jax.run_checks import Labels
 from gen_jax.workdir import logs
 from gen_jax.workdir.claim import default_workdir, folder, read_config
 
-MAX_NAMES = 20  # of classes, in a message
 _FITTED = 2_000  # training examples that a direction is fitted to
-
-# Of a class-conditional model: the number or the name of a class, one for all or one for each.
-Labels = int | str | Sequence | np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -125,7 +123,7 @@ class Run:
         """
         self._check_split(split)
         if num is not None:
-            _check_whole("num", num, 1)
+            checks.whole("num", num, 1)
         rows = chosen_rows(self.experiment.dataset.splits[split], num or 0)
         batch = self.experiment.dataset.batch(split, rows)
         return {name: np.asarray(array) for name, array in batch.items()}
@@ -166,8 +164,8 @@ class Run:
           UserError: if the model does not sample, or cannot with such a label, seed or option.
         """
         families.require(self.subject.family, "sample", Sampler)
-        _check_whole("num", num, 1)
-        _check_whole("seed", seed, 0, 2**32 - 1)
+        checks.whole("num", num, 1)
+        checks.whole("seed", seed, 0, 2**32 - 1)
         if temperature is not None:
             options["temperature"] = temperature
         condition, classes = None, self.subject.num_classes
@@ -176,7 +174,10 @@ class Run:
                 raise UserError("this model is not class-conditional; leave out the label")
             condition = {"label": self._labels(label, num, "sample")}
         if names := self.subject.given_vectors:
-            condition = self._vectors(names, given, num)
+            if given is None:
+                condition = self._first_vectors(names, num)
+            else:
+                condition = checks.vectors(self.spec, names, given, num)
         elif given is not None:
             raise UserError("this model is given no vectors; leave out given")
         if isinstance(prompt, str):
@@ -206,10 +207,10 @@ class Run:
             label.
         """
         families.require(self.subject.family, "edit", Editor)
-        _check_whole("seed", seed, 0, 2**32 - 1)
+        checks.whole("seed", seed, 0, 2**32 - 1)
         if not 0 < noise_level < math.inf:
             raise UserError(f"noise_level={noise_level} must be a number above 0")
-        given = self._examples(x, label).gather(np.arange(len(x)))
+        given = checks.examples(self.subject, x, label).gather(np.arange(len(x)))
         condition = {"label": given["label"]} if self.subject.num_classes else None
         return self.subject.edit(given["x"], noise_level, condition, seed, self._options(options))
 
@@ -236,14 +237,14 @@ class Run:
           UserError: for a model that cannot, or a label, a judge or an option that there is not.
         """
         families.require(self.subject.family, "guide", Guided)
-        _check_whole("num", num, 1)
-        _check_whole("seed", seed, 0, 2**32 - 1)
+        checks.whole("num", num, 1)
+        checks.whole("seed", seed, 0, 2**32 - 1)
         if not 0 <= strength < math.inf:
             raise UserError(f"strength={strength} must be a number from 0 up")
         settings = self.experiment.config.eval.copy_and_resolve_references()
         settings.judge = judge or settings.get("judge", "")
         net = features.load(settings, self.experiment.dataset, self.workdir)
-        labels = self._labels(label, num, "sample", classes=self.spec.num_classes)
+        labels = checks.labels(self.spec, label, num, "sample", self.spec.num_classes)
         return self.subject.guide(
             labels, net.module, net.params, strength, seed, self._options(options)
         )
@@ -287,7 +288,7 @@ class Run:
           UserError: for a model that cannot, y of another shape, or an option that there is not.
         """
         families.require(self.subject.family, "restore", Restorer, Decoder)
-        _check_whole("seed", seed, 0, 2**32 - 1)
+        checks.whole("seed", seed, 0, 2**32 - 1)
         y, places = np.asarray(y, np.float32), measurement.v.shape[1]
         channels = self.spec.shape[-1] if self.spec.is_image else 1
         expected = (len(measurement.u), channels)
@@ -328,9 +329,9 @@ class Run:
             another shape or one that this model cannot complete.
         """
         families.require(self.subject.family, "complete", Completer, Restorer, Decoder)
-        _check_whole("seed", seed, 0, 2**32 - 1)
+        checks.whole("seed", seed, 0, 2**32 - 1)
         if isinstance(known, str):
-            self._require_pictures("a mask with a name")
+            checks.pictures(self.spec, "a mask with a name")
             known = masks.known_part(known, self.spec.shape[:2])
         known = np.asarray(known)
         if known.dtype != bool or known.shape not in (self.spec.shape, self.spec.shape[:2]):
@@ -338,62 +339,25 @@ class Run:
                 f"what is known is {known.dtype} {list(known.shape)}; give bool "
                 f"{list(self.spec.shape[:2])}, true where x is known"
             )
-        given = self._examples(x, label).gather(np.arange(len(x)))
+        given = checks.examples(self.subject, x, label).gather(np.arange(len(x)))
         condition = {"label": given["label"]} if self.subject.num_classes else None
         return self.subject.complete(given["x"], known, condition, seed, self._options(options))
 
-    def _require_pictures(self, what: str) -> None:
-        if not self.spec.is_image:
-            raise UserError(f"{what} is of pictures, and these data are none")
-
-    def _vectors(
-        self, names: Sequence[str], given: Mapping[str, np.ndarray] | None, num: int
-    ) -> Batch:
-        """[num, C] of each name: what the user gives, or what the first test examples have."""
-        if given is None:
-            dataset = self.experiment.dataset
-            index = np.arange(num) % len(dataset.splits["test"])
-            example = dataset.batch("test", index)
-            return {name: np.asarray(example[name]) for name in names}
-        found = {}
-        for name in names:
-            shape = self.spec.given[name].shape
-            vectors = np.asarray(given.get(name, ()), np.float32)
-            if vectors.shape not in (shape, (num, *shape)):
-                raise UserError(
-                    f"given[{name!r}] has shape {list(vectors.shape)}; this model needs "
-                    f"{list(shape)}, or one for each sample, {[num, *shape]}"
-                )
-            found[name] = np.broadcast_to(vectors, (num, *shape))
-        return found
-
     def class_number(self, label: int | str) -> int:
         """Of a class that is given by its number or its name; a name that is a number is a name."""
-        names = self.spec.class_names
-        if isinstance(label, str):
-            if label in names:
-                return names.index(label)
-            label = int(label) if label.isdecimal() else label
-        if not isinstance(label, str) and 0 <= label < len(names):
-            return int(label)
-        numbers = f"0 to {len(names) - 1}"
-        named = () if names == tuple(map(str, range(len(names)))) else names[:MAX_NAMES]
-        more = ", ..." if named and len(names) > MAX_NAMES else ""
-        listed = f", or by name: {', '.join(named)}{more}" if named else ""
-        raise UserError(f"no label {label}; valid are {numbers}{listed}")
+        return checks.class_number(self.spec, label)
 
     def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        config = self.experiment.config
-        known = config_lib.sections(config.family)["sample"]
-        for name, value in given.items():
-            if name not in known:
-                raise UserError(f"no option {name!r} of sampling; valid are: {', '.join(known)}")
-            if isinstance(value, float) and not 0 <= value < math.inf:
-                raise UserError(f"{name}={value} must be a number from 0 up")
-            if problem := known[name].type_problem(value):
-                raise UserError(f"{name}={value!r} must be {problem}")
-            known[name].check(name, value)
-        return {name: type(known[name].default)(value) for name, value in given.items()}
+        return checks.options(self.config.family, given)
+
+    def _labels(self, label: Labels, num: int, name: str) -> np.ndarray:
+        return checks.labels(self.spec, label, num, name, self.subject.num_classes)
+
+    def _first_vectors(self, names: Sequence[str], num: int) -> Batch:
+        """What the first test examples are given, [num, C] of each name."""
+        dataset = self.experiment.dataset
+        example = dataset.batch("test", np.arange(num) % len(dataset.splits["test"]))
+        return {name: np.asarray(example[name]) for name in names}
 
     def log_prob(
         self, x: np.ndarray, label: Labels = None, num_samples: int | None = None
@@ -412,7 +376,7 @@ class Run:
         families.require(self.subject.family, "log_prob", *likelihood.LIKELIHOOD)
         if num_samples is None:
             num_samples = self.experiment.config.eval.importance_samples
-        _check_whole("num_samples", num_samples, 1)
+        checks.whole("num_samples", num_samples, 1)
         return likelihood.log_prob(*self._as_given(x, label), num_samples).value
 
     def anomaly_scores(self, x: np.ndarray, label: Labels = None) -> dict[str, np.ndarray]:
@@ -435,7 +399,7 @@ class Run:
         Raises:
           UserError: as `anomaly_scores` does, or for data that are no pictures.
         """
-        self._require_pictures("unusual_parts")
+        checks.pictures(self.spec, "unusual_parts")
         return anomaly.unusual_parts(*self._as_given(x, label))
 
     def encode(self, x: np.ndarray, label: Labels = None) -> DiagonalGaussian:
@@ -444,7 +408,7 @@ class Run:
         Raises:
           UserError: for x that no data of this run could be, or a label that is missing.
         """
-        examples = self._examples(x, label)
+        examples = checks.examples(self.subject, x, label)
         batch = make_batch(self.spec.verbatim(), examples, np.arange(len(examples)))
         return DiagonalGaussian(*map(np.asarray, self.subject.encode(batch)))
 
@@ -468,7 +432,7 @@ class Run:
           UserError: for a model without latents, and as `encode` does.
         """
         families.require(self.subject.family, "latents", Decoder)
-        examples = self._examples(x, label)
+        examples = checks.examples(self.subject, x, label)
         batch = make_batch(self.spec.verbatim(), examples, np.arange(len(examples)))
         return self.subject.latents(batch)
 
@@ -519,7 +483,7 @@ class Run:
             if values not in morphometry.ATTRIBUTES:
                 names = ", ".join(morphometry.ATTRIBUTES)
                 raise UserError(f"no attribute {values!r} is measured; those are: {names}")
-            self._require_pictures(repr(values))
+            checks.pictures(self.spec, repr(values))
             values = morphometry.measure(self.spec.to_uint8(x))[values]
         values = np.asarray(values, np.float64)
         if values.shape != (len(x),):
@@ -579,7 +543,7 @@ class Run:
         Raises:
           UserError: as `encode` does.
         """
-        _check_whole("steps", steps, 2)
+        checks.whole("steps", steps, 2)
         ends = np.stack([np.asarray(first), np.asarray(last)])
         z = self.latents(ends, label)
         return self.decode(interpolation.between(z[0], z[1], steps, path), label)
@@ -632,9 +596,9 @@ class Run:
         if not self.spec.is_image:
             raise UserError("this run's data are no images; plot them")
         x = self.sample(64) if x is None else np.asarray(x)
-        self._check_shape(x)
+        checks.shape(self.spec, x)
         if columns is not None:
-            _check_whole("columns", columns, 1)
+            checks.whole("columns", columns, 1)
         return Image.fromarray(pictures.tile(self.spec.to_uint8(x), columns))
 
     def _as_given(self, x: np.ndarray, label: Labels) -> tuple[Subject, ArrayExamples, ConfigDict]:
@@ -642,52 +606,7 @@ class Run:
         # As it is: x is in model units, neither to be binarised nor to be dequantised again.
         subject = dataclasses.replace(self.subject, spec=self.spec.verbatim())
         whole = ConfigDict({**self.experiment.config.eval, "num_examples": 0})
-        return subject, self._examples(x, label), whole
-
-    def _examples(self, x: np.ndarray, label: Labels) -> ArrayExamples:
-        """What a user gives, checked."""
-        x, classes = np.asarray(x), self.subject.num_classes
-        self._check_shape(x)
-        self.spec.check(x)
-        if label is None and classes:
-            raise UserError(
-                f"this model is given the label; give one of each x, 0 to {classes - 1}"
-            )
-        label = np.zeros(len(x), np.int32) if label is None else self._labels(label, len(x), "x")
-        return ArrayExamples("given", {"x": x, "label": label})
-
-    def _check_shape(self, x: np.ndarray) -> None:
-        if x.shape[1:] != self.spec.shape or not len(x):
-            shape = ", ".join(map(str, ("N", *self.spec.shape)))
-            raise UserError(
-                f"x has shape {list(x.shape)}; this run's data are [{shape}], at least one of them"
-            )
-
-    def _labels(self, label: Labels, num: int, name: str, classes: int | None = None) -> np.ndarray:
-        """Labels that a user gives with `num` arrays of that name, int32 [num], checked.
-
-        They are of so many classes, by default as the model is given. One that is given none takes
-        them as they are: a batch has labels all the same.
-        """
-        if classes is None:
-            classes = self.subject.num_classes
-        if np.ndim(label) == 0:
-            label = [label] * num
-        if classes:
-            label = [self.class_number(own) for own in np.asarray(label).reshape(-1).tolist()]
-        label = np.asarray(label, np.int32)
-        if label.shape != (num,):
-            raise UserError(
-                f"label has shape {list(label.shape)}; give one of each {name}, [{num}]"
-            )
-        return label
-
-
-def _check_whole(name: str, value: int, minimum: int, maximum: int | None = None) -> None:
-    whole = isinstance(value, int | np.integer)
-    if not whole or value < minimum or (maximum is not None and value > maximum):
-        span = f"of at least {minimum}" if maximum is None else f"from {minimum} to {maximum}"
-        raise UserError(f"{name}={value} must be a whole number {span}")
+        return subject, checks.examples(self.subject, x, label), whole
 
 
 def load(

@@ -67,6 +67,7 @@ ROOMS = (
     *(
         "experiment",
         "export",
+        "run_checks",
         "run",
         "apply",
         "explorer",
