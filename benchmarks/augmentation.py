@@ -45,6 +45,7 @@ def read(preprocess: str) -> tuple[DataSpec, dict[str, np.ndarray], dict[str, np
     """MNIST: what an example is, the training and the test examples as they are stored."""
     data = config_lib.default_config("vae").data
     data.name, data.preprocess = "mnist", preprocess
+    data.num_validation = 1  # Nothing here is chosen by validation examples.
     dataset = sources.load(data)
     return dataset.spec, *(all_rows(dataset.splits[split]) for split in ("train", "test"))
 
