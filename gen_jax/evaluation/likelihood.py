@@ -45,7 +45,7 @@ LIKELIHOOD = (base.Density, base.ImportanceWeighted)
 # What Papamakarios et al. keep the logits of MNIST finite by.
 _LOGIT_ALPHA = 1e-6
 # Of -log p(x), what is known of log p(x).
-_KINDS = {"exact": "exact", "lower_bound": "upper_bound", "estimate": "estimate"}
+KINDS = {"exact": "exact", "lower_bound": "upper_bound", "estimate": "estimate"}
 
 
 @metric(
@@ -100,7 +100,7 @@ def nll(context: Context) -> dict[str, Metric]:
     spec = describe_data(subject, context.split, found.value)
     if not families.has(subject.family, base.Density):
         spec["importance_samples"] = samples
-    figure = Metric.mean(-found.value, "nats", _KINDS[found.kind], spec)
+    figure = Metric.mean(-found.value, "nats", KINDS[found.kind], spec)
     figures = {"nll": figure}
     if _has_bits(subject.spec):
         figures["bits_per_dim"] = figure.scaled(subject.spec.bits_per_dim(1.0), "bits/dim")

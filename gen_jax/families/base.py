@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import flax.struct
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from gen_jax.data.spec import Batch, DataSpec
@@ -136,6 +137,19 @@ class Density(Protocol):
 
     def log_prob(self, params: Params, extra: Extra, batch: Batch, keys: jax.Array) -> LogProb:
         """Of each example."""
+
+
+class RestDensity(Protocol):
+    """A model that says log p of the rest of an example, given the part that is known."""
+
+    def log_prob_of_rest(
+        self, params: Params, extra: Extra, batch: Batch, known: np.ndarray, keys: jax.Array
+    ) -> LogProb:
+        """Of `batch["x"]` [B, *spec.shape] where `known`, bool [*spec.shape], is False.
+
+        Raises:
+          UserError: for a part whose rest it says nothing of.
+        """
 
 
 class ElementDensity(Protocol):

@@ -31,7 +31,9 @@ SETTINGS = {
     "hidden": Setting((512, 512), "widths of MADE's layers", minimum=1),
     "activation": Setting("relu", "of MADE's layers", choices=tuple(ACTIVATIONS)),
     "order": Setting(
-        "raster", "of the dimensions, the first of MADE's", choices=("raster", "reverse", "random")
+        "raster",
+        "of the dimensions, the first of MADE's; quadrants: of a picture, the lower left first",
+        choices=("raster", "reverse", "random", "quadrants"),
     ),
     "num_orders": Setting(
         1,
@@ -106,6 +108,9 @@ REQUIREMENTS = (
         "the network has the order of the data",
     ),
     Requirement(
+        {"order": only("quadrants")}, {"data": IMAGES}, "vectors and sequences have no quadrants"
+    ),
+    Requirement(
         {"order": only("reverse", "random")},
         {"data": _NO_SEQUENCES},
         "each of their elements follows those before it",
@@ -144,7 +149,7 @@ def build(model: ConfigDict, spec: DataSpec) -> Autoregressive:
     element = spec.shape[-1:] if whole else (1,)
     likelihood = likelihoods.from_config(model, dataclasses.replace(spec, shape=element))
     network = _network(model, spec, element, likelihood)
-    orders = Orders(spec.num_dims, model.order, model.num_orders, model.order_seed)
+    orders = Orders(spec.shape, model.order, model.num_orders, model.order_seed)
     given = ("label",) if model.conditional else ()
     joint = model.joint > 0
     return Autoregressive(spec, network, likelihood, orders, given, model.label_dropout, joint)

@@ -27,13 +27,13 @@ class Orders:
     """The orders in which a model may go through the dimensions of an example.
 
     Attributes:
-      size: D.
-      first: "raster", "reverse" or "random", the first of them. The others are random.
+      shape: of an example, of D dimensions.
+      first: "raster", "reverse", "random" or "quadrants", the first of them. The others are random.
       count: at least 1.
       seed: of the random ones.
     """
 
-    size: int
+    shape: tuple[int, ...]
     first: str = "raster"
     count: int = 1
     seed: int = 0
@@ -42,10 +42,23 @@ class Orders:
     def place(self) -> np.ndarray:
         """The place of each dimension in each order, int32 [count, D]."""
         generator = np.random.Generator(np.random.Philox(key=self.seed))
-        raster = np.arange(self.size, dtype=np.int32)
-        given = {"raster": [raster], "reverse": [raster[::-1]], "random": []}[self.first]
+        raster = np.arange(math.prod(self.shape), dtype=np.int32)
+        given = {
+            "raster": lambda: [raster],
+            "reverse": lambda: [raster[::-1]],
+            "quadrants": lambda: [self._by_quadrants()],
+            "random": list,
+        }[self.first]()
         drawn = [generator.permutation(raster) for _ in range(self.count - len(given))]
         return np.stack([*given, *drawn])
+
+    def _by_quadrants(self) -> np.ndarray:
+        """The lower left quadrant, the upper left, the lower right, the upper right: what is known
+        in Sohn et al. 2015, section 5.2, comes first."""
+        row, column = np.indices(self.shape)[:2]
+        lower, left = row >= self.shape[0] / 2, column < self.shape[1] / 2
+        order = np.argsort((2 * ~left + ~lower).reshape(-1), kind="stable")
+        return np.argsort(order).astype(np.int32)
 
     def __len__(self) -> int:
         return self.count
@@ -183,6 +196,19 @@ class Autoregressive:
         """See `base.ElementDensity`. By the first order."""
         return self._terms(params, batch, jnp.asarray(self.orders.place[0]))
 
+    def log_prob_of_rest(
+        self, params: Params, extra: Extra, batch: Batch, known: np.ndarray, keys: jax.Array
+    ) -> LogProb:
+        """See `base.RestDensity`. Exact where what is known comes first in the only order."""
+        if len(self.orders) > 1:
+            raise UserError(
+                "what a mixture over orders says of the rest of an example is not known; train "
+                "with --config.model.num_orders=1"
+            )
+        place = self.orders.place[self._order_of(known.reshape(1, -1))]
+        rest = ~known.reshape(self.num_elements, -1).all(-1)
+        return LogProb(jnp.sum(self._terms(params, batch, jnp.asarray(place)) * rest, 1))
+
     def sample(
         self, params: Params, extra: Extra, keys: jax.Array, condition: Batch, options: Options
     ) -> jax.Array:
@@ -213,7 +239,7 @@ class Autoregressive:
         if not self.spec.medium or not self.is_cached:
             raise UserError("this model's examples have one size; leave out the length")
         spec = dataclasses.replace(self.spec, shape=(length, *self.spec.shape[1:]))
-        return dataclasses.replace(self, spec=spec, orders=Orders(spec.num_dims))
+        return dataclasses.replace(self, spec=spec, orders=Orders(spec.shape))
 
     def complete(
         self,

@@ -10,6 +10,7 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch, DataSpec
@@ -68,9 +69,14 @@ class AbsorbingDiffusion:
         At time t / T an element that is hidden becomes seen at the next step with probability
         1 / t, and KL(q || p) is that times -log p of its value. At the end all are hidden in both.
         """
+        return self._bound(params, batch, jnp.zeros(self.spec.shape, bool), keys, steps)
+
+    def _bound(self, params, batch, known, keys, steps: int) -> jax.Array:
+        """Of what is not known [*spec.shape]; what is, is never hidden."""
         x, context = batch["x"].astype(jnp.int32), self._context(batch)
-        share = keys_lib.uniform(keys_lib.named(keys, "hidden"), self.spec.shape)
         there = self._there(batch)
+        share = keys_lib.uniform(keys_lib.named(keys, "hidden"), self.spec.shape)
+        share = jnp.where(known, 2.0, share)
 
         def term(total, number):
             t = number / steps
@@ -85,6 +91,13 @@ class AbsorbingDiffusion:
         return LogProb(
             self.bound(params, extra, batch, keys, self.bound_steps), None, "lower_bound"
         )
+
+    def log_prob_of_rest(
+        self, params: Params, extra: Extra, batch: Batch, known: np.ndarray, keys: jax.Array
+    ) -> LogProb:
+        """See `base.RestDensity`: `bound` of a process that hides what is not known alone."""
+        bound = self._bound(params, batch, known, keys, self.bound_steps)
+        return LogProb(bound, None, "lower_bound")
 
     def sample(
         self, params: Params, extra: Extra, keys: jax.Array, condition: Batch, options: Options

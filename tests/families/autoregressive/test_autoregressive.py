@@ -11,13 +11,15 @@ from gen_jax import families
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
-from gen_jax.families.base import Completer, Density, Sampler
+from gen_jax.evaluation import masks
+from gen_jax.families.base import Completer, Density, RestDensity, Sampler
 
 SHAPE = (3, 2, 1)
 NETWORKS = {
     "made": {"network": "made", "hidden": (12, 20)},
     "reverse": {"network": "made", "hidden": (12,), "order": "reverse"},
     "orders": {"network": "made", "hidden": (12, 9), "num_orders": 3},
+    "quadrants": {"network": "made", "hidden": (12,), "order": "quadrants"},
     "linear": {"network": "made", "hidden": ()},
     "row_lstm": {"network": "row_lstm", "features": 6, "layers": 2},
     "diagonal_bilstm": {"network": "diagonal_bilstm", "features": 6, "layers": 2},
@@ -69,7 +71,9 @@ def states(spec):
 def test_probabilities_of_all_states_sum_to_one(network, head):
     spec = HEADS[head]
     family, params, extra = build(network, spec, likelihood=head, conditional=True)
-    assert families.has(family, Density, Sampler, Completer) and family.given == ("label",)
+    assert families.has(family, Density, RestDensity, Sampler, Completer) and family.given == (
+        "label",
+    )
     for label in (0, 2):
         found = log_prob(family, params, extra, states(spec), label)
         assert found.kind == "exact" and found.stderr is None
@@ -233,6 +237,38 @@ def test_completions_have_the_exact_conditional(network):
     assert (np.square(difference) / expected[np.argsort(rest)]).sum() < 16.3  # one in a thousand
 
 
+@pytest.mark.parametrize("mask", ["one_quadrant", "two_quadrants", "three_quadrants"])
+@pytest.mark.parametrize("shape", [(4, 2, 1), (3, 3, 1), (2, 2, 2)])
+def test_quadrants_have_the_exact_conditional(mask, shape):
+    """Of all that is not known, by Bayes' rule over all states of it."""
+    spec = DataSpec("binary", shape, 2)
+    family, params, extra = build("quadrants", spec)
+    known = np.broadcast_to(masks.KNOWN[mask](shape[:2])[..., None], shape)
+    x = np.random.default_rng(1).integers(0, 2, (3, *shape)).astype(np.float32)
+    batch = {"x": jnp.asarray(x), "label": jnp.zeros(3, jnp.int32)}
+    found = family.log_prob_of_rest(params, extra, batch, known, None)
+    assert found.kind == "exact" and found.stderr is None
+    every = np.array(list(itertools.product([0, 1], repeat=int((~known).sum()))), np.float32)
+    for one, value in zip(x, found.value, strict=True):
+        filled = np.broadcast_to(one, (len(every), *shape)).copy()
+        filled[:, ~known] = every
+        log_p = np.float64(log_prob(family, params, extra, filled).value)
+        own = (filled == one).reshape(len(every), -1).all(1)
+        assert value == pytest.approx((log_p[own] - np.logaddexp.reduce(log_p))[0], abs=1e-4)
+
+
+def test_rests_of_which_nothing_is_known_exactly_are_refused():
+    spec = DataSpec("binary", (2, 2, 1), 2)
+    batch = {"x": jnp.ones((1, *spec.shape)), "label": jnp.zeros(1, jnp.int32)}
+    known = np.array([True, True, False, False]).reshape(spec.shape)
+    family, params, extra = build("quadrants", spec)
+    with pytest.raises(UserError, match="known part comes first"):
+        family.log_prob_of_rest(params, extra, batch, known, None)
+    family, params, extra = build("orders", spec)
+    with pytest.raises(UserError, match=r"--config\.model\.num_orders=1"):
+        family.log_prob_of_rest(params, extra, batch, known, None)
+
+
 def test_a_mask_that_no_order_begins_with_is_refused():
     spec = DataSpec("binary", (2, 2, 1), 2)
     family, params, extra = build("made", spec)
@@ -249,6 +285,7 @@ def test_a_mask_that_no_order_begins_with_is_refused():
         ({"network": "pixelcnn"}, DataSpec("real", (2,)), "needs images"),
         ({"network": "pixelcnn", "order": "random"}, HEADS["bernoulli"], "order=raster"),
         ({"network": "pixelcnn", "num_orders": 2}, HEADS["bernoulli"], "num_orders=1"),
+        ({"order": "quadrants"}, DataSpec("binary", (6,), 2), "needs images"),
         ({"conditional": True}, DataSpec("binary", SHAPE, 2), "needs labels"),
         ({"likelihood": "bernoulli"}, HEADS["categorical"], "is not of bytes data"),
         ({"network": "perceptron"}, HEADS["bernoulli"], "network"),

@@ -12,7 +12,7 @@ from gen_jax import families
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
-from gen_jax.families.base import Completer, Density, Sampler, SteppedBound
+from gen_jax.families.base import Completer, Density, RestDensity, Sampler, SteppedBound
 from gen_jax.families.diffusion.absorbing import AbsorbingDiffusion
 
 OPTIONS = {"steps": 200, "guidance": 1.0}
@@ -107,6 +107,26 @@ def test_completions_are_conditionals_of_whatever_is_known():
         FAMILY.complete(PARAMS, {}, {"x": x}, mask[:, :1], keys_of(20_000), OPTIONS)
 
 
+@pytest.mark.parametrize("steps", [1, 7])
+def test_the_rest_has_the_bound_of_what_is_hidden(steps):
+    family = dataclasses.replace(FAMILY, bound_steps=steps)
+    num, batch = 4_000, {"x": jnp.tile(jnp.int32([0, 2]), (4_000, 1))}
+
+    def nats(*known):
+        found = family.log_prob_of_rest(PARAMS, {}, batch, np.array(known), keys_of(num))
+        assert found.kind == "lower_bound"
+        return -np.asarray(found.value)
+
+    # With one element hidden the bound is exact, whatever the number of steps is.
+    alone = nats(False, True)
+    exact = -np.log(JOINT[0, 2] / JOINT[:, 2].sum())
+    error = float(alone.std()) / num**0.5
+    assert alone.mean() == pytest.approx(exact, abs=4 * error + 1e-4)
+    assert (nats(True, True) == 0).all()
+    whole = family.log_prob(PARAMS, {}, batch, keys_of(num)).value
+    np.testing.assert_array_equal(nats(False, False), -np.asarray(whole))
+
+
 def test_elements_behind_the_end_cost_nothing():
     x = jnp.int32([[1, 0], [1, 2]])
     batch = {"x": x, "length": jnp.int32([1, 1])}
@@ -127,7 +147,7 @@ def test_networks_learn_what_is_hidden(spec, network):
     model.update(process="absorbing", network=network, features=8, heads=2, layers=1)
     model.update(multipliers=(1, 2), conditional=spec.num_classes > 0, bound_steps=4)
     family = families.build("diffusion", model, spec)
-    assert families.has(family, Completer, Density, Sampler, SteppedBound)
+    assert families.has(family, Completer, Density, RestDensity, Sampler, SteppedBound)
     values = len(spec.vocabulary) or 2
     x = RNG.integers(values, size=(4, *spec.shape))
     x = jnp.int32(x) if spec.vocabulary else jnp.float32(x)
