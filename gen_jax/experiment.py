@@ -611,6 +611,11 @@ def restore(
     experiment = build(config, arrays=arrays, spec=spec, check_data=check_data, workdir=workdir)
     state = _find_checkpoint(workdir, step).restore(experiment.template(), print, step)
     if state is None:
+        if not claim_lib.is_free(workdir):
+            raise UserError(
+                f"{workdir} has no checkpoint yet; the process that trains there writes the first "
+                f"at step {min(config.checkpoint_every, config.steps):,}"
+            )
         raise UserError(f"{workdir} has no checkpoint yet; train it first")
     return experiment, state
 

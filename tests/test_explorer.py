@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import re
+import shutil
 import subprocess
 import threading
 
@@ -17,6 +18,7 @@ import gen_jax
 from gen_jax import config, experiment
 from gen_jax.explorer import work as work_lib
 from gen_jax.explorer.work import Work, bounded
+from gen_jax.workdir import claim
 
 page = pytest.importorskip("gen_jax.explorer.page", reason="NiceGUI is not installed")
 
@@ -174,6 +176,33 @@ def test_a_run_that_neither_draws_nor_decodes_has_no_tabs(tmp_path):
     experiment.train(loaded, tmp_path)
     work = Work(gen_jax.load(tmp_path))
     assert not [tab.name for tab in page.TABS if tab.suits(work)]
+
+
+def test_a_run_that_still_trains_has_its_newest_checkpoint_and_says_so(work, workdir):
+    assert "trains" not in work.card()
+    with claim.lock(workdir):
+        still = Work(gen_jax.load(workdir))
+        assert still.run.step == work.run.step and "step" in still.card()
+        assert "a process still trains it" in still.card()
+
+
+def test_a_run_that_trains_and_has_nothing_yet_is_told_so(work, workdir, tmp_path):
+    """Before its first checkpoint."""
+    for name in ("config.json", "data.json"):
+        shutil.copy(workdir / name, tmp_path)
+    with claim.lock(tmp_path):
+        done = subprocess.run(
+            explorer_server.command((tmp_path,), cli.free_port()),
+            cwd=cli.ROOT,
+            env=explorer_server.environment(),
+            capture_output=True,
+            text=True,
+            timeout=waiting.HANGS,
+        )
+    assert done.returncode == 1
+    config = work.run.config
+    first = min(config.checkpoint_every, config.steps)
+    assert f"trains there writes the first at step {first:,}" in done.stderr
 
 
 def test_a_picture_is_an_address():

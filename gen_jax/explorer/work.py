@@ -25,6 +25,7 @@ from gen_jax.families.base import (
     Sampler,
 )
 from gen_jax.run import Run
+from gen_jax.workdir import claim
 
 MOST_SAMPLES, MOST_STEPS, MOST_SYMBOLS, MOST_SECONDS = 64, 250, 2_000, 4
 DIRECTIONS = 6  # principal ones of the latents
@@ -344,12 +345,14 @@ class Work:
     def card(self) -> str:
         """The run in a line of text."""
         config = self.run.config
-        calls = ""
+        calls = training = ""
+        if not claim.is_free(self.run.workdir):
+            training = " (a process still trains it; start the page anew for newer weights)"
         if self.can(CallsCounted):
             calls = f", {self.run.sampling_calls()} calls of the network for a sample"
         return (
             f"{config.experiment or config.family} on {config.data.name}, step {self.run.step:,}"
-            f"{calls}"
+            f"{calls}{training}"
         )
 
 
