@@ -19,7 +19,7 @@ from gen_jax.data.readers import images
 from gen_jax.data.spec import SOURCE
 from gen_jax.errors import UserError
 from gen_jax.evaluation import interpolation, masks, morphometry, restoration
-from gen_jax.families.base import Decoder, TwoWays
+from gen_jax.families.base import Decoder, Stylist, TwoWays
 from gen_jax.run import Run
 from gen_jax.workdir import claim
 
@@ -264,18 +264,25 @@ def translate(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) -
     source, back = run.spec.given[SOURCE], flags.back
     if back:
         families.require(run.subject.family, "--back", TwoWays)
+    if flags.style:
+        families.require(run.subject.family, "--style", Stylist)
     spec = run.spec if back else source
     if flags.images:
         x = _read(spec, flags.images)
     else:
         rows = _rows(run, flags, _SHOWN)
         x = np.asarray(run.experiment.dataset.batch("test", rows)["x" if back else SOURCE])
+    rows, caption = [spec.to_uint8(x)], "Above, what was given; below, what the model makes of it."
     if back:
         made, other = run.subject.translate_back(x), source
+    elif flags.style:
+        style = _read(run.spec, flags.style)[:1]
+        made, other = run.subject.in_style(x, np.repeat(style, len(x), 0)), run.spec
+        rows.append(np.repeat(run.spec.to_uint8(style), len(x), 0))
+        caption = "Above, what was given; then the style; below, what the model makes of them."
     else:
         made, other = run.sample(len(x), given={SOURCE: x}, seed=flags.seed, **options), run.spec
-    rows = [spec.to_uint8(x), other.to_uint8(made)]
-    caption = "Above, what was given; below, what the model makes of it."
+    rows.append(other.to_uint8(made))
     name = "translate_back" if back else "translate"
     return Applied(
         name, caption, pictures.below([pictures.tile(row, len(x)) for row in rows]), made

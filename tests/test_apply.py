@@ -156,3 +156,33 @@ def test_bad_input_is_one_line(vae, capsys, arguments, message):
     assert launch(*arguments, f"--workdir={vae}") == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and re.search(message, error)
+
+
+@pytest.fixture(scope="module")
+def styles(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("adain")
+    small = ("--config.model.widths=(4, 8)", "--config.data.num_validation=4")
+    digits = "--config.data.name=unpaired:digits,digits"
+    train(workdir, "adain_mnist_fashion_mnist.py:smoke", *small, digits)
+    return workdir
+
+
+def test_a_picture_is_given_the_style_of_another(styles, tmp_path):
+    pictures = {}
+    for name, picture in (("digit", np.eye(8)), ("style", np.ones((8, 8)))):
+        pictures[name] = tmp_path / f"{name}.png"
+        Image.fromarray(np.uint8(200 * picture)).save(pictures[name])
+    own = (f"--images={pictures['digit']}", f"--style={pictures['style']}")
+    assert launch("translate", *own, f"--workdir={styles}") == 0
+    made = np.load(styles / "samples" / "translate.npz")["x"]
+    run = gen_jax.load(styles)
+    given = (np.uint8(200 * p).reshape(1, 8, 8, 1) for p in (np.eye(8), np.ones((8, 8))))
+    source, style = map(run.spec.from_uint8, given)
+    np.testing.assert_allclose(made, run.subject.in_style(source, style), atol=1e-3)
+    assert launch("translate", "--examples=0,1", f"--workdir={styles}") == 0
+    assert np.load(styles / "samples" / "translate.npz")["x"].shape == (2, 8, 8, 1)
+
+
+def test_style_has_no_way_back(styles, capsys):
+    assert launch("translate", "--back", f"--workdir={styles}") == 1
+    assert "--back needs translate_back, which StyleTransfer lacks" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gen_jax import families
+from gen_jax import families, ticks
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.families.base import Autoencoder, Decoder, Extra, Params
@@ -63,23 +63,20 @@ def invert(
     keys = keys_lib.per_example(key, index)
     misfit = jnp.maximum(measurement.noise, _MISFIT)
 
-    def cost(z):
-        """[B] of z [B, latent_dim]."""
+    def cost(z, y, condition):
+        """[N] of z [N, latent_dim] and as many of what they are to explain."""
         x = spec.center(family.decode(params, extra, z, condition))
         error = jnp.square(measurement.apply(x) - y).sum((1, 2))
         return error / (2 * misfit**2) + jnp.square(z).sum(1) / 2
 
     optimizer = optax.adam(optax.cosine_decay_schedule(_RATE, _STEPS))
+    many = jax.tree.map(lambda array: jnp.concatenate([array] * _STARTS), (y, condition))
 
-    def found(start):
-        def step(carry, _):
-            z, state = carry
-            slope = jax.grad(lambda z: cost(z).sum())(z)
-            update, state = optimizer.update(slope, state)
-            return (optax.apply_updates(z, update), state), None
-
-        z, _ = jax.lax.scan(step, (start, optimizer.init(start)), length=_STEPS)[0]
-        return z, cost(z)
+    def step(carry, _):
+        z, state = carry
+        slope = jax.grad(lambda z: cost(z, *many).sum())(z)
+        update, state = optimizer.update(slope, state)
+        return (optax.apply_updates(z, update), state), None
 
     starts = keys_lib.normal(keys_lib.named(keys, "starts"), (_STARTS, family.latent_dim))
     starts = starts.swapaxes(0, 1)
@@ -88,15 +85,17 @@ def invert(
         x = jnp.clip(spec.uncenter(seen), *spec.limits)
         batch = {"label": jnp.zeros(len(y), jnp.int32), **condition, "x": x}
         starts = starts.at[0].set(family.encode(params, extra, batch).mean)
-    z, costs = jax.lax.map(found, starts)
-    best = jnp.take_along_axis(z, costs.argmin(0)[None, :, None], 0)[0]
+    start = starts.reshape(-1, family.latent_dim)
+    z, _ = ticks.scan(step, (start, optimizer.init(start)), length=_STEPS)[0]
+    least = cost(z, *many).reshape(_STARTS, -1).argmin(0)
+    best = z.reshape(starts.shape)[least, jnp.arange(len(y))]
     if not walked:
         return best
     size, walk = _STRIDE * misfit**2, keys_lib.named(keys, "walk")
 
     def stride(z, number):
         noise = keys_lib.normal(keys_lib.fold(walk, number), (family.latent_dim,))
-        slope = jax.grad(lambda z: cost(z).sum())(z)
+        slope = jax.grad(lambda z: cost(z, y, condition).sum())(z)
         return z - size / 2 * slope + jnp.sqrt(size) * noise, None
 
-    return jax.lax.scan(stride, best, jnp.arange(_STRIDES))[0]
+    return ticks.scan(stride, best, jnp.arange(_STRIDES), before=_STEPS)[0]

@@ -11,7 +11,7 @@ import numpy as np
 from flax import linen as nn
 from flax.core import FrozenDict
 
-from gen_jax import families, measurements
+from gen_jax import families, measurements, ticks
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
@@ -28,6 +28,7 @@ from gen_jax.families.base import (
     Guided,
     Restorer,
     Sampler,
+    Stylist,
     TwoWays,
 )
 from gen_jax.likelihoods import DiagonalGaussian
@@ -103,7 +104,7 @@ class Subject:
         if prompt is not None:
             families.require(self.family, "a prompt", Continuer)
         options = {"batch_size": 1_000, **self.options, **(options or {})}
-        size = min(options.pop("batch_size"), num)
+        size = options.pop("batch_size")
         if condition is None and self.given_vectors:
             names = " and ".join(self.given_vectors)
             raise UserError(
@@ -126,14 +127,7 @@ class Subject:
             draw = functools.partial(
                 _continued, family, FrozenDict(options), *model, *given, np.int32(len(prompt))
             )
-        parts = []
-        for start in range(0, num, size):
-            # The last ones are drawn with copies, as a program is compiled for each size.
-            index = np.minimum(np.arange(start, start + size), num - 1)
-            own = {name: array[index] for name, array in condition.items()}
-            x = draw(key, np.int32(index), own)
-            parts.append(np.asarray(x)[: num - start])
-        x = np.concatenate(parts)
+        x = _in_parts(lambda index, own: draw(key, index, own), condition, size)
         return x if prompt is None else x[:, :whole]
 
     def film(self, num: int, seed: int = 0) -> np.ndarray:
@@ -288,6 +282,14 @@ class Subject:
         draw = functools.partial(_translate_back, family, self.params, self.extra)
         return _in_parts(lambda index, own: draw(own["x"]), {"x": x}, batch_size)
 
+    def in_style(self, source: np.ndarray, x: np.ndarray, batch_size: int = 500) -> np.ndarray:
+        """Each source [N, ...] in the style of its x [N, *shape], all in model units: see
+        `base.Stylist`."""
+        family = families.require(self.family, "a style of your own", Stylist)
+        draw = functools.partial(_in_style, family, self.params, self.extra)
+        arrays = {"source": source, "x": x}
+        return _in_parts(lambda index, own: draw(own["source"], own["x"]), arrays, batch_size)
+
     def encode(self, batch: Batch) -> DiagonalGaussian:
         """q(z|x) of a batch: mean and log variance [B, latent_dim]."""
         family = families.require(self.family, "encode", Autoencoder)
@@ -309,7 +311,8 @@ def _in_parts(draw, arrays: Batch, size: int) -> np.ndarray:
     """
     num, parts = len(next(iter(arrays.values()))), []
     size = min(size, num)
-    for start in range(0, num, size):
+    for part in ticks.parts(-(-num // size)):
+        start = part * size
         index = np.minimum(np.arange(start, start + size, dtype=np.int32), num - 1)
         own = {name: np.asarray(array)[index] for name, array in arrays.items()}
         parts.append(np.asarray(draw(index, own))[: num - start])
@@ -340,6 +343,11 @@ def _edit(family, options, params, extra, batch, key, index, level):
 @functools.partial(jax.jit, static_argnums=0)
 def _translate_back(family, params, extra, x):
     return family.translate_back(params, extra, x)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _in_style(family, params, extra, source, x):
+    return family.in_style(params, extra, source, x)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

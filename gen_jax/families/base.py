@@ -331,6 +331,13 @@ class TwoWays(Protocol):
         """A source [B, *spec.given["source"].shape] of each x [B, *spec.shape], in model units."""
 
 
+class Stylist(Protocol):
+    """A model that makes x of a source in the style of another x."""
+
+    def in_style(self, params: Params, extra: Extra, source: jax.Array, x: jax.Array) -> jax.Array:
+        """Of sources [B, *spec.given["source"].shape] and x [B, *spec.shape], in model units."""
+
+
 class Editor(Protocol):
     """A model that draws examples like given ones: noise is added to them, and removed."""
 

@@ -93,20 +93,20 @@ class Progress:
 
 @contextlib.contextmanager
 def ticks() -> Iterator[None]:
-    """Within it a bar in the terminal shows how far a long draw of samples is."""
+    """Within it a bar in the terminal shows how far a long computation of samples is."""
     shown = Console(soft_wrap=True, highlight=False, stderr=True)
     columns = (
         rich_progress.TextColumn("drawing"),
         rich_progress.BarColumn(),
-        rich_progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f} elements"),
+        rich_progress.TextColumn("{task.percentage:>3.0f}%"),
         rich_progress.TimeRemainingColumn(compact=True),
     )
     disable = not shown.is_terminal
     with rich_progress.Progress(*columns, console=shown, disable=disable, transient=True) as bar:
-        task = bar.add_task("", total=None, visible=False)
+        task = bar.add_task("", total=1.0, visible=False)
 
-        def listen(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, visible=True)
+        def listen(share: float) -> None:
+            bar.update(task, completed=share, visible=True)
 
         with ticks_lib.shown_by(listen):
             yield

@@ -19,8 +19,6 @@ from gen_jax.families import conditions
 from gen_jax.families.base import Extra, LogProb, Options, Params
 from gen_jax.likelihoods import Categorical, Likelihood
 
-LONG = 500  # elements, of samples that take long enough to tell how far they are
-
 
 @dataclasses.dataclass(frozen=True)
 class Orders:
@@ -393,8 +391,6 @@ class Autoregressive:
 
         def step(state, number):
             before, memories = state
-            if self.num_elements >= LONG:
-                ticks.tick(number, self.num_elements)
             read = self._read(before)
             found = [
                 apply(memory, number, read, context, method="step")
@@ -417,7 +413,7 @@ class Autoregressive:
 
         memories = [apply(len(x), method="start") for _ in contexts]
         numbers = jnp.arange(self.num_elements)
-        _, elements = jax.lax.scan(step, (x[:, 0], memories), numbers)
+        _, elements = ticks.scan(step, (x[:, 0], memories), numbers)
         return jnp.moveaxis(elements, 0, 1).reshape(len(x), *self.spec.shape), self.num_elements
 
 

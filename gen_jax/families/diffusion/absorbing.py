@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gen_jax import keys as keys_lib
+from gen_jax import ticks
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.families import conditions
 from gen_jax.families.base import Extra, LogProb, Options, Params
@@ -152,7 +153,7 @@ class AbsorbingDiffusion:
             return jnp.where(now, drawn, x), None
 
         numbers = jnp.arange(steps, 0, -1, dtype=jnp.float32)
-        x = jax.lax.scan(step, x, numbers)[0]
+        x = ticks.scan(step, x, numbers)[0]
         return x if self.spec.kind == "tokens" else x.astype(jnp.float32)
 
     def _hidden_nats(self, params, x, hidden, there, t, context) -> jax.Array:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
+from gen_jax import ticks
 from gen_jax.families.base import Options
 from gen_jax.families.diffusion.process import Process
 from gen_jax.families.diffusion.samplers import (
@@ -90,7 +91,7 @@ def replacement(
         z, _ = jax.lax.scan(again, z, jnp.arange(times - 1))
         return once(z, inputs, keys_lib.fold(step_keys, times)), None
 
-    return jax.lax.scan(step, z, steps_of(process, ladder))[0]
+    return ticks.scan(step, z, steps_of(process, ladder))[0]
 
 
 def ddrm(
@@ -131,7 +132,7 @@ def ddrm(
         return unseen + seen.lift(w - seen.measurement.project(unseen), y), None
 
     y = begin(z / alpha[0])
-    return jax.lax.scan(step, y, (jnp.arange(len(ladder)), noisy[:-1], noisy[1:]))[0]
+    return ticks.scan(step, y, (jnp.arange(len(ladder)), noisy[:-1], noisy[1:]))[0]
 
 
 def dps(
@@ -162,7 +163,7 @@ def dps(
         mean -= options["restoration_strength"] * gradient
         return mean + new * noise_of(keys, number, z.shape[1:]), None
 
-    return jax.lax.scan(step, z, steps_of(process, ladder))[0]
+    return ticks.scan(step, z, steps_of(process, ladder))[0]
 
 
 def _told(denoise: Denoise, process: Process, seen: Seen, solve: Callable) -> Denoise:
@@ -306,7 +307,7 @@ def tds(
 
     zeros = jnp.zeros(len(z))
     most = tuple(part[:-1] for part in steps_of(process, ladder))
-    (z, log_w, before), _ = jax.lax.scan(step, (z, zeros, zeros), most)
+    (z, log_w, before), _ = ticks.scan(step, (z, zeros, zeros), most)
     # What is behind the least noise is x, as likely as the measurement makes it.
     x = denoise(z, all_of(ladder[-1], z))[0]
     log_w += twist(x, levels**2) - before

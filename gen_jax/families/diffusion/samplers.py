@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
+from gen_jax import ticks
 from gen_jax.errors import UserError
 from gen_jax.families.base import Options
 from gen_jax.families.diffusion.process import Process
@@ -79,7 +80,7 @@ def ddim(
         mean, new = transition(inputs, *denoise(z, all_of(log_snr, z)), eta)
         return (mean + new * noise_of(keys, number, z.shape[1:]) if eta else mean), z
 
-    return jax.lax.scan(step, z, steps_of(process, ladder))
+    return ticks.scan(step, z, steps_of(process, ladder))
 
 
 def corrected(
@@ -112,7 +113,7 @@ def corrected(
 
     inputs = steps_of(process, ladder)
     most = tuple(part[:-1] for part in inputs)
-    z, path = jax.lax.scan(step, z, (*most, ladder[1:]))
+    z, path = ticks.scan(step, z, (*most, ladder[1:]))
     x = denoise(z, all_of(ladder[-1], z))[0]
     return x, jnp.concatenate([path, z[None]])
 
@@ -154,7 +155,7 @@ def heun(
 
     levels = jnp.exp(-ladder / 2)
     y = z / process.scales(ladder[0])[0]
-    y, path = jax.lax.scan(step, y, (jnp.arange(len(ladder) - 1), levels[:-1], levels[1:]))
+    y, path = ticks.scan(step, y, (jnp.arange(len(ladder) - 1), levels[:-1], levels[1:]))
     before = alpha_of(levels[-1]) * y
     y, level, last = begin(y, len(ladder) - 1, levels[-1])
     return y - level * last, jnp.concatenate([path, before[None]])
@@ -185,7 +186,7 @@ def dpm(
         return (z, x), start
 
     inputs = (number, log_snr, sigma, next_alpha, next_sigma, width, before)
-    (x, _), path = jax.lax.scan(step, (z, jnp.zeros_like(z)), inputs)
+    (x, _), path = ticks.scan(step, (z, jnp.zeros_like(z)), inputs)
     return x, path
 
 

@@ -7,15 +7,23 @@ from gen_jax.families import requirements
 from gen_jax.families.adversarial import LOSSES
 from gen_jax.families.base import FamilyDefinition
 from gen_jax.families.image_translation.family import PairedTranslation, UnpairedTranslation
-from gen_jax.families.image_translation.networks import PatchDiscriminator, ResNet, UNet
+from gen_jax.families.image_translation.networks import (
+    PatchDiscriminator,
+    ResNet,
+    StyleDecoder,
+    StyleEncoder,
+    UNet,
+)
+from gen_jax.families.image_translation.style import StyleTransfer
 from gen_jax.families.requirements import GRADIENTS, IMAGES, Requirement, Values, not_empty, only
 from gen_jax.settings import Setting
 
 SETTINGS = {
     "method": Setting(
         "pix2pix",
-        "pix2pix: of pictures that belong together; cyclegan: of two sets",
-        choices=("pix2pix", "cyclegan"),
+        "pix2pix: of pictures that belong together; cyclegan: of two sets; adain: of two sets, "
+        "in the style of the second",
+        choices=("pix2pix", "cyclegan", "adain"),
     ),
     "network": Setting("unet", "of the generators", choices=("unet", "resnet")),
     "widths": Setting(
@@ -32,11 +40,22 @@ SETTINGS = {
     "identity_weight": Setting(
         0.5, "of the difference of a picture that is there already, times cycle_weight"
     ),
-    "pool_size": Setting(50, "pictures made earlier that discriminators see", minimum=1, smoke=4),
+    "style_weight": Setting(10.0, "of adain's style loss", per_replica=True),
+    "pool_size": Setting(
+        50,
+        "pictures made earlier that discriminators see, or styles that samples take",
+        minimum=1,
+        smoke=4,
+    ),
 }
 
 _SOURCES = Values(
     "pictures with another each", lambda spec: SOURCE in spec.given and spec.is_image, None
+)
+_ALIKE = Values(
+    "pictures and sources of one shape",
+    lambda spec: SOURCE in spec.given and spec.given[SOURCE].shape == spec.shape,
+    None,
 )
 _THREE = Values(" with three numbers", lambda value: len(value) == 3, (32, 64, 128))
 
@@ -57,16 +76,29 @@ REQUIREMENTS = (
     Requirement({"network": only("resnet")}, {"widths": _THREE}, "it halves pictures twice"),
     Requirement({"network": only("unet")}, {"widths": not_empty((64, 128))}, "each is a layer"),
     Requirement({}, {"discriminator_widths": not_empty((64, 128))}, "each is a layer"),
+    Requirement({"method": only("adain")}, {"widths": not_empty((64, 128))}, "each is a layer"),
+    Requirement({"method": only("adain")}, {"data": _ALIKE}, "one network encodes both"),
 )
 
 
-def build(model: ConfigDict, spec: DataSpec) -> PairedTranslation | UnpairedTranslation:
+def build(
+    model: ConfigDict, spec: DataSpec
+) -> PairedTranslation | UnpairedTranslation | StyleTransfer:
     """The model that a config's `model` section describes, for the given data.
 
     Raises:
       UserError: for what does not go together, or not with the data.
     """
     requirements.check(model, spec, REQUIREMENTS)
+    if model.method == "adain":
+        widths = tuple(model.widths)
+        return StyleTransfer(
+            spec=spec,
+            encoder=StyleEncoder(widths),
+            decoder=StyleDecoder(spec.shape, widths),
+            style_weight=model.style_weight,
+            pool_size=model.pool_size,
+        )
     discriminator = PatchDiscriminator(tuple(model.discriminator_widths))
     channels, of_source = spec.shape[-1], spec.given[SOURCE].shape[-1]
     if model.method == "pix2pix":
@@ -93,7 +125,7 @@ def _generator(model: ConfigDict, channels: int) -> UNet | ResNet:
 
 DEFINITION = FamilyDefinition(
     name="image_translation",
-    models=(PairedTranslation, UnpairedTranslation),
+    models=(PairedTranslation, UnpairedTranslation, StyleTransfer),
     build=build,
     settings=SETTINGS,
     validation_metrics=("translation_error",),

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
-from gen_jax import parallel
 from gen_jax.data.spec import SOURCE, Batch, DataSpec
 from gen_jax.families.adversarial import LOSSES
 from gen_jax.families.base import Extra, Options, Params
+from gen_jax.families.image_translation.pool import remembered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,15 +170,8 @@ class UnpairedTranslation:
         return jnp.where(earlier[:, None, None, None], extra["pool"][way][place], fake)
 
     def _remembered(self, extra, fake):
-        """The pool with what all devices have made in the place of the oldest."""
-        made = parallel.gather(fake)
-        count = min(len(made["there"]), self.pool_size)
-        places = (extra["made"] + jnp.arange(count)) % self.pool_size
-        pool = {
-            way: extra["pool"][way].at[places].set(jax.lax.stop_gradient(made[way][:count]))
-            for way in made
-        }
-        return {"pool": pool, "made": extra["made"] + count}
+        pool, made = remembered(extra["pool"], extra["made"], fake)
+        return {"pool": pool, "made": made}
 
 
 def _centered(spec: DataSpec, batch: Batch) -> tuple[jax.Array, jax.Array]:

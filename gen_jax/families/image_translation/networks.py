@@ -1,5 +1,7 @@
 """Networks that make a picture of another one, and those that judge it part by part."""
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -89,6 +91,49 @@ class ResNet(nn.Module):
             up = ConvTranspose(width, (3, 3), (2, 2), kernel_init=_normal)
             h = nn.relu(_norm(up(h)[:, :rows, :columns]))
         return jnp.tanh(Conv(self.channels, (7, 7), kernel_init=_normal)(h))
+
+
+class StyleEncoder(nn.Module):
+    """Convolutions without a normalisation, which would take the style away.
+
+    Attributes:
+      widths: from the picture inwards; each but the first halves it.
+    """
+
+    widths: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> list[jax.Array]:
+        """Pictures [B, H, W, C] in [-1, 1] -> features [B, H', W', widths[i]] of each layer."""
+        h, features = x, []
+        for index, width in enumerate(self.widths):
+            sides, stride = ((4, 4), (2, 2)) if index else ((3, 3), (1, 1))
+            h = nn.relu(Conv(width, sides, stride)(h))
+            features.append(h)
+        return features
+
+
+class StyleDecoder(nn.Module):
+    """The mirror image of a `StyleEncoder`.
+
+    Attributes:
+      shape: of the pictures that it makes.
+      widths: of the encoder.
+    """
+
+    shape: Sequence[int]
+    widths: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> jax.Array:
+        """The last layer's features [B, H', W', C'] -> pictures [B, H, W, C] in [-1, 1]."""
+        sizes = [tuple(self.shape[:2])]
+        for _ in self.widths[1:]:
+            sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
+        h = features
+        for width, (rows, columns) in zip(self.widths[-2::-1], sizes[-2::-1], strict=True):
+            h = nn.relu(ConvTranspose(width, (4, 4), (2, 2))(h)[:, :rows, :columns])
+        return jnp.tanh(Conv(self.shape[-1], (3, 3))(h))
 
 
 class PatchDiscriminator(nn.Module):

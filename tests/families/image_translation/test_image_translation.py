@@ -13,7 +13,8 @@ from gen_jax import keys as keys_lib
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families.adversarial import LOSSES
-from gen_jax.families.base import Sampler, TwoWays
+from gen_jax.families.base import Sampler, Stylist, TwoWays
+from gen_jax.families.image_translation import style as style_lib
 from gen_jax.families.image_translation.networks import PatchDiscriminator, ResNet, UNet
 
 RNG = np.random.default_rng(0)
@@ -55,17 +56,19 @@ SIZES = [(8, 8, 1), (28, 28, 1), (9, 14, 3)]
 
 @pytest.mark.parametrize("shape", SIZES)
 @pytest.mark.parametrize(
-    ("method", "network"), [("pix2pix", "unet"), ("cyclegan", "resnet"), ("cyclegan", "unet")]
+    ("method", "network"),
+    [("pix2pix", "unet"), ("cyclegan", "resnet"), ("cyclegan", "unet"), ("adain", "unet")],
 )
 def test_pictures_of_any_size_and_all_that_is_learned(shape, method, network):
     spec = spec_of(shape)
     family = build(spec, method=method, network=network, dropout=0.0)
     assert families.has(family, Sampler)
     assert families.has(family, TwoWays) == (method == "cyclegan")
+    assert families.has(family, Stylist) == (method == "adain")
     batch, keys = batch_of(spec), keys_of(4)
     params, extra = family.init(jax.random.key(0), batch)
-    for turn in family.turns:
-        (name,) = turn
+    for name in (name for turn in family.turns for name in turn):
+        turn = next(turn for turn in family.turns if name in turn)
 
         def loss(own, name=name, turn=turn):
             return losses(family, turn, {**params, name: own}, extra, batch, keys)[0][name]
@@ -175,6 +178,71 @@ def test_the_losses_of_two_sets_are_those_of_the_paper():
     assert same["made"] == 0
 
 
+class Scaled(nn.Module):
+    """Two layers: the picture and a times it."""
+
+    @nn.compact
+    def __call__(self, picture):
+        return [picture, picture * self.param("a", nn.initializers.ones, ())]
+
+
+def _statistics(features):
+    return np.stack([features.mean((1, 2)), np.sqrt(features.var((1, 2)) + 1e-5)], 1)
+
+
+def _restyled(features, style):
+    mean, spread = _statistics(features).swapaxes(0, 1)[:, :, None, None]
+    return style[:, 1, None, None] * (features - mean) / spread + style[:, 0, None, None]
+
+
+def test_features_take_the_mean_and_the_spread_of_others():
+    content, other = (RNG.normal(size=(3, 5, 4, 2)) * s + s for s in (1.0, 3.0))
+    found = style_lib.restyled(jnp.float32(content), style_lib.statistics(jnp.float32(other)))
+    np.testing.assert_allclose(_statistics(np.float64(found)), _statistics(other), rtol=1e-3)
+    np.testing.assert_allclose(found, _restyled(content, _statistics(other)), rtol=1e-3, atol=1e-3)
+
+
+def test_the_losses_of_style_are_those_of_the_paper():
+    spec = spec_of((3, 4, 1))
+    family = build(spec, method="adain", style_weight=7.0)
+    family = dataclasses.replace(family, encoder=Scaled(), decoder=Add())
+    batch, keys = batch_of(spec), keys_of(4)
+    params = {"encoder": {"a": jnp.float32(0.8)}, "decoder": {"b": jnp.float32(0.1)}}
+    extra = {"pool": jnp.zeros((6, 2, 1)), "made": jnp.int32(0)}
+    source, x = parts(spec, batch)
+    known = ((0.8 * np.concatenate([source, x]) + 0.1 - np.concatenate([source, x])) ** 2).mean()
+    wanted = _restyled(0.8 * source, _statistics(0.8 * x))
+    made = wanted + 0.1
+    content = ((0.8 * made - wanted) ** 2).mean()
+    style = sum(((_statistics(s * made) - _statistics(s * x)) ** 2).mean() for s in (1.0, 0.8))
+    (turn,) = family.turns
+    found, after, metrics = losses(family, turn, params, extra, batch, keys)
+    np.testing.assert_allclose(found["encoder"], known, rtol=1e-4)
+    np.testing.assert_allclose(found["decoder"], known + content + 7 * style, rtol=1e-4)
+    np.testing.assert_allclose(metrics["style"], style, rtol=1e-4)
+    np.testing.assert_allclose(after["pool"][:4], _statistics(0.8 * x), rtol=1e-4)
+    assert after["made"] == 4
+
+
+def test_a_sample_has_a_style_that_was_seen_and_another_the_one_given():
+    spec = spec_of((3, 4, 1))
+    family = dataclasses.replace(build(spec, method="adain"), encoder=Scaled(), decoder=Add())
+    batch, keys = batch_of(spec, 200), keys_of(200)
+    params = {"encoder": {"a": jnp.float32(1.0)}, "decoder": {"b": jnp.float32(0.0)}}
+    styles = jnp.float32([[[0.2], [0.1]], [[-0.3], [0.2]], [[9.0], [9.0]]])
+    extra = {"pool": styles, "made": jnp.int32(2)}
+    family = dataclasses.replace(family, pool_size=3)
+    x = family.sample(params, extra, keys, {"source": batch["source"]}, {})
+    means = np.float64(spec.center(x)).mean((1, 2, 3))
+    near = np.abs(means[:, None] - [0.2, -0.3]) < 0.02
+    assert near.any(1).all() and 0.3 < near[:, 0].mean() < 0.7
+    x = family.in_style(params, extra, batch["source"][:5], batch["x"][:5])
+    source, style = (part[:5] for part in parts(spec, batch))
+    expected = _restyled(source, _statistics(style))
+    inside = np.abs(expected) < 1
+    np.testing.assert_allclose(spec.center(x)[inside], expected[inside], atol=1e-3)
+
+
 def test_half_of_what_a_discriminator_sees_was_made_earlier():
     spec = spec_of((2, 2, 1))
     family = build(spec, method="cyclegan", pool_size=6)
@@ -233,6 +301,7 @@ REFUSED = [
     (DataSpec("real", (3,)), {}, "it makes pictures of pictures"),
     (spec_of(), {"network": "resnet", "widths": (8,)}, "it halves pictures twice"),
     (spec_of(), {"widths": ()}, "each is a layer"),
+    (spec_of((8, 8, 3), (8, 8, 1)), {"method": "adain"}, "one network encodes both"),
     (dataclasses.replace(spec_of(), kind="binary"), {}, "use --config.data.preprocess=bytes"),
 ]
 
