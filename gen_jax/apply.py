@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gen_jax import families, files, pictures
+from gen_jax import families, files, pictures, ticks
 from gen_jax import keys as keys_lib
 from gen_jax.data.readers import images
 from gen_jax.data.spec import SOURCE
@@ -171,7 +171,7 @@ def complete(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) ->
     x, label = _examples(run, flags)
     drawn = [
         run.complete(x, known, label, flags.seed + number, **options)
-        for number in range(_draws(flags))
+        for number in ticks.parts(_draws(flags))
     ]
     to_uint8 = run.spec.to_uint8
     seen = np.where(known[..., None], to_uint8(x), 128).astype(np.uint8)
@@ -201,7 +201,7 @@ def restore(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) -> 
     y = np.asarray(measurement.apply(spec.center(np.float32(x)), keys))
     drawn = [
         run.restore(y, measurement, label, flags.seed + number, **options)
-        for number in range(_draws(flags))
+        for number in ticks.parts(_draws(flags))
     ]
     low, high = spec.limits
     seen = spec.uncenter(restoration.shown(y, measurement, spec.shape))

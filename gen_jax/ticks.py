@@ -16,7 +16,7 @@ import jax.numpy as jnp
 LONG = 100
 
 _listeners: list[Callable[[float], None]] = []
-_part = (0, 1)  # the part that is being computed, and how many there are
+_parts: list[tuple[int, int]] = []  # which part is computed, of how many; then of that part
 
 
 @contextlib.contextmanager
@@ -31,18 +31,18 @@ def shown_by(listener: Callable[[float], None]) -> Iterator[None]:
 
 
 def parts(count: int) -> Iterator[int]:
-    """0 to `count` - 1; tells at each that all before it are done."""
-    global _part
-    before = _part
+    """0 to `count` - 1; tells at each that all before it are done. A part may have parts."""
+    depth = len(_parts)
     try:
         for number in range(count):
-            _part = (number, count)
+            _parts[depth:] = [(number, count)]
             if number:
                 _tell(0, 1)
             yield number
+            jax.effects_barrier()
     finally:
         jax.effects_barrier()
-        _part = before
+        del _parts[depth:]
 
 
 def tick(number: jax.Array, total: int, times: int = 50) -> None:
@@ -82,6 +82,8 @@ def scan(
 
 
 def _tell(number, total) -> None:
-    part, count = _part
+    share = int(number) / int(total)
+    for part, count in reversed(_parts):
+        share = (part + share) / count
     for listener in _listeners:
-        listener((part + int(number) / int(total)) / count)
+        listener(share)

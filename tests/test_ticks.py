@@ -49,6 +49,11 @@ def test_parts_tell_of_what_is_done_and_of_the_steps_within():
     assert told(lambda: list(ticks.parts(3))) == [1 / 3, 2 / 3]
 
 
+def test_parts_have_parts():
+    found = told(lambda: [part for _ in ticks.parts(2) for part in ticks.parts(4)])
+    assert found == [1 / 8, 2 / 8, 3 / 8, 4 / 8, 5 / 8, 6 / 8, 7 / 8]
+
+
 def test_parts_that_are_left_early_are_over():
     def stopped():
         for _ in ticks.parts(5):
