@@ -138,6 +138,7 @@ OPTIM = {
     "eps": Setting(1e-8, "is added to the root of that"),
     "weight_decay": Setting(0.0, "decoupled"),
     "clip_norm": Setting(0.0, "the largest norm of a network's gradient; 0: any"),
+    "normalize": Setting(False, "whether the gradient of each array is divided by its norm"),
     "final_b2": Setting(0.0, "b2 goes to it along a cosine; 0: it stays"),
     "schedule": Setting("constant", "of the learning rate: constant or cosine"),
     "final_lr": Setting(0.0, "where the cosine ends", per_replica=True),

@@ -67,6 +67,7 @@ def optim(**changes) -> ConfigDict:
             "eps": 1e-8,
             "weight_decay": 0.0,
             "clip_norm": 0.0,
+            "normalize": False,
             "schedule": "constant",
             "warmup_steps": 0,
             "ema_half_life": 0.0,

@@ -81,6 +81,8 @@ class Optimizer:
         parts = [_SCALINGS[config.name](config, b2)]
         if config.clip_norm:
             parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
+        if config.normalize:
+            parts.insert(0, optax.stateless(_normalized))
         if config.weight_decay:
             parts.append(optax.stateless(self._decay))
         return optax.chain(*parts)
@@ -93,6 +95,11 @@ class Optimizer:
             return update + self.config.weight_decay * param
 
         return jax.tree_util.tree_map_with_path(decayed, updates, params)
+
+
+def _normalized(updates: Any, params: Any) -> Any:
+    """Each array of the gradient with norm 1 (Yu et al. 2017, arXiv 1707.04822, algorithm 1)."""
+    return jax.tree.map(lambda g: g / (jnp.linalg.norm(g) + 1e-30), updates)
 
 
 def check_sections(config: ConfigDict, networks: Iterable[str]) -> None:

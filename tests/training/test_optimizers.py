@@ -33,6 +33,16 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction():
     np.testing.assert_allclose(short, [-0.03, -0.04], rtol=1e-6)
 
 
+def test_each_array_of_a_normalised_gradient_has_norm_one():
+    optimizer = optimizers.make(toy.optim(lr=1.0, normalize=True), 10, "net")
+    grads = {"a": jnp.array([[3.0, 0.0], [0.0, 4.0]]), "b": jnp.array([-1e-3]), "c": jnp.zeros(2)}
+    params = jax.tree.map(jnp.zeros_like, grads)
+    params, _ = optimizer.update(grads, optimizer.init(params), params, jnp.int32(0))
+    np.testing.assert_allclose(params["a"], [[-0.6, 0], [0, -0.8]], rtol=1e-5)
+    np.testing.assert_allclose(params["b"], [1.0], rtol=1e-5)
+    np.testing.assert_array_equal(params["c"], [0, 0])
+
+
 def test_weight_decay_is_decoupled():
     optimizer = optimizers.make(toy.optim(lr=0.1, weight_decay=0.01), 10, "net")
     params = {"kernel": jnp.array([2.0])}

@@ -8,7 +8,15 @@ from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
 from gen_jax.families import alarms, requirements
 from gen_jax.families.base import TEMPERATURE, FamilyDefinition
-from gen_jax.families.vae import adversarial, family, networks, objectives, priors, regularizers
+from gen_jax.families.vae import (
+    adversarial,
+    family,
+    networks,
+    objectives,
+    priors,
+    regularizers,
+    top_down,
+)
 from gen_jax.families.vae.adversarial import VAEGAN, Discriminator, FactorVAE
 from gen_jax.families.vae.family import VAE, EncoderDecoder, PlainAutoencoder
 from gen_jax.settings import Setting
@@ -21,11 +29,17 @@ SETTINGS = {
         (200, 200), "widths from the data to the latents; the decoder mirrors them", minimum=1
     ),
     "activation": Setting("tanh", "of all layers", choices=tuple(networks.ACTIVATIONS)),
+    "log_variance": Setting(
+        (), "the least and the largest of the latents' Gaussians", element=0.0, minimum=-50.0
+    ),
     "latent_dim": Setting(50, "latents of the layer next to the data", minimum=1),
     "upper_latent_dims": Setting(
         (), "latents of each further stochastic layer above it", element=0, minimum=1
     ),
     "upper_hidden": Setting((100, 100), "widths of the networks to each of them", minimum=1),
+    "top_down": Setting(
+        False, "each layer is drawn given x and the one above, and x is decoded from all"
+    ),
     "flow_steps": Setting(
         0, "steps of an inverse autoregressive flow on the posterior", maximum=1_000
     ),
@@ -77,6 +91,7 @@ REQUIREMENTS = (
     *priors.REQUIREMENTS,
     *objectives.REQUIREMENTS,
     *regularizers.REQUIREMENTS,
+    *top_down.REQUIREMENTS,
     *adversarial.REQUIREMENTS,
 )
 
@@ -92,7 +107,8 @@ def build(model: ConfigDict, spec: DataSpec) -> EncoderDecoder:
     likelihood = likelihoods.from_config(model, spec)
     if model.optimal_sigma:  # it is estimated as training goes; 1 stands for it until then
         likelihood = dataclasses.replace(likelihood, sigma=1.0)
-    network = networks.VAENetwork(
+    network_class = top_down.TopDownNetwork if model.top_down else networks.VAENetwork
+    network = network_class(
         spec=spec,
         kind=model.network,
         hidden=tuple(model.hidden),
@@ -108,6 +124,7 @@ def build(model: ConfigDict, spec: DataSpec) -> EncoderDecoder:
         prior_components=model.prior_components,
         prior_flow_steps=model.prior_flow_steps,
         prior_flow_hidden=tuple(model.prior_flow_hidden),
+        log_variance=tuple(model.log_variance),
     )
     parts = {
         "spec": spec,

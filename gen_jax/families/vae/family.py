@@ -80,7 +80,7 @@ class EncoderDecoder:
 
     @property
     def latent_dim(self) -> int:
-        return self.network.latent_dim
+        return self.network.code_size
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -237,7 +237,8 @@ class VAE(EncoderDecoder):
         else:
             num = self.num_bounds * self.importance_samples
             latents = self._posterior_samples(params, batch, keys, num)
-            (z, *_), _ = self._apply("transform", params, batch["x"], batch["label"], latents)
+            after, _ = self._apply("transform", params, batch["x"], batch["label"], latents)
+            z = self.network.code(after)
             fitted, extra = self._fit_sigma(params, extra, z, batch)
 
             log_weights = functools.partial(self._log_weights, params, fitted, batch)
@@ -296,7 +297,7 @@ class VAE(EncoderDecoder):
         """One draw of q(z1|x), behind its flow if it has one."""
         latents = self._posterior_samples(params, batch, keys, 1)
         latents, _ = self._apply("transform", params, batch["x"], batch["label"], latents)
-        return latents[0][0]
+        return self.network.code(latents)[0]
 
     def _posterior_samples(self, params, batch, keys, num: int) -> list[jax.Array]:
         """`num` draws of every stochastic layer, each [num, B, L]."""
@@ -315,5 +316,6 @@ class VAE(EncoderDecoder):
         latents, log_det = self._apply("transform", params, batch["x"], batch["label"], latents)
         log_prior = self._apply("log_prior", params, latents, batch["label"])
         log_ratios = (log_prior - log_posterior).at[0].add(log_det)
-        log_likelihood = self._log_likelihood(params, extra, latents[0], batch)
+        z = self.network.code(latents)
+        log_likelihood = self._log_likelihood(params, extra, z, batch)
         return LogWeights(log_likelihood, log_ratios)

@@ -9,18 +9,56 @@ import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import DataSpec
-from gen_jax.families.requirements import IMAGES, LABELS, Requirement, above, not_empty, only
+from gen_jax.families.requirements import (
+    IMAGES,
+    LABELS,
+    Requirement,
+    Values,
+    above,
+    not_empty,
+    only,
+)
 from gen_jax.families.vae import priors
 from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.nn import bijections, elementwise
 from gen_jax.nn.conv import Conv, ConvTranspose
 from gen_jax.nn.made import MADE
 
-ACTIVATIONS = {"tanh": jnp.tanh, "relu": nn.relu, "gelu": nn.gelu, "silu": nn.silu}
+# "gated" is of a layer with twice the outputs: one half, times the sigmoid of the other.
+ACTIVATIONS = {
+    "tanh": jnp.tanh,
+    "relu": nn.relu,
+    "gelu": nn.gelu,
+    "silu": nn.silu,
+    "gated": nn.glu,
+}
 
 PRIORS = ("standard_normal", "label", "mixture", "vamp", "flow")
 
 _glorot = nn.initializers.glorot_uniform()
+
+
+def _outputs(width: int, activation: str) -> int:
+    """Of a layer whose activation leaves `width` features."""
+    return 2 * width if activation == "gated" else width
+
+
+def _dense(h: jax.Array, width: int, activation: str, dtype: str) -> jax.Array:
+    """One layer of the module in whose call this is."""
+    dense = nn.Dense(_outputs(width, activation), kernel_init=_glorot, dtype=dtype)
+    return ACTIVATIONS[activation](dense(h))
+
+
+class DenseLayer(nn.Module):
+    """[..., D] -> [..., width]."""
+
+    width: int
+    activation: str
+    dtype: str
+
+    @nn.compact
+    def __call__(self, h: jax.Array) -> jax.Array:
+        return _dense(h, self.width, self.activation, self.dtype)
 
 
 class MLPEncoder(nn.Module):
@@ -34,8 +72,7 @@ class MLPEncoder(nn.Module):
     def __call__(self, x: jax.Array, label: jax.Array) -> jax.Array:
         h = jnp.concatenate([x.reshape(len(x), -1), label], -1)
         for width in self.hidden:
-            dense = nn.Dense(width, kernel_init=_glorot, dtype=self.dtype)
-            h = ACTIVATIONS[self.activation](dense(h))
+            h = _dense(h, width, self.activation, self.dtype)
         return h
 
 
@@ -52,8 +89,7 @@ class MLPDecoder(nn.Module):
     def __call__(self, z: jax.Array) -> jax.Array:
         h = z
         for width in self.hidden[::-1]:
-            dense = nn.Dense(width, kernel_init=_glorot, dtype=self.dtype)
-            h = ACTIVATIONS[self.activation](dense(h))
+            h = _dense(h, width, self.activation, self.dtype)
         size = math.prod(self.shape) * self.num_params
         h = nn.Dense(size, kernel_init=_glorot, dtype=self.dtype, name="output")(h)
         return h.reshape(-1, *self.shape, self.num_params)
@@ -71,7 +107,8 @@ class ConvEncoder(nn.Module):
         planes = jnp.broadcast_to(label[:, None, None], (*x.shape[:3], label.shape[-1]))
         h = jnp.concatenate([x, planes], -1)
         for width in self.hidden:
-            h = Conv(width, (4, 4), (2, 2), padding="SAME", dtype=self.dtype)(h)
+            features = _outputs(width, self.activation)
+            h = Conv(features, (4, 4), (2, 2), padding="SAME", dtype=self.dtype)(h)
             h = ACTIVATIONS[self.activation](h)
         return h.reshape(len(h), -1)
 
@@ -92,9 +129,10 @@ class ConvDecoder(nn.Module):
         for _ in self.hidden:
             sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
         act = ACTIVATIONS[self.activation]
-        bottom = (*sizes.pop(), self.hidden[-1])
+        bottom = (*sizes.pop(), _outputs(self.hidden[-1], self.activation))
         h = nn.Dense(math.prod(bottom), dtype=self.dtype)(z).reshape(-1, *bottom)
-        outputs = [*self.hidden[:-1][::-1], channels * self.num_params]
+        outputs = [_outputs(width, self.activation) for width in self.hidden[:-1][::-1]]
+        outputs.append(channels * self.num_params)
         for index, features in enumerate(outputs):
             name = "output" if index == len(outputs) - 1 else None
             up = ConvTranspose(features, (4, 4), (2, 2), dtype=self.dtype, name=name)
@@ -103,6 +141,11 @@ class ConvDecoder(nn.Module):
         return h.reshape(-1, *self.shape, self.num_params)
 
 
+_BOUNDS = Values(
+    " of no or two numbers, the second larger",
+    lambda bounds: not bounds or (len(bounds) == 2 and bounds[0] < bounds[1]),
+    (-6.0, 2.0),
+)
 NETWORKS = {"mlp": (MLPEncoder, MLPDecoder), "conv": (ConvEncoder, ConvDecoder)}
 
 REQUIREMENTS = (
@@ -117,6 +160,7 @@ REQUIREMENTS = (
         {"hidden": not_empty((32, 64))},
         "each width is a convolution",
     ),
+    Requirement({}, {"log_variance": _BOUNDS}, "they are the least and the largest"),
     Requirement(
         {"flow_steps": above(0, 2)},
         {"flow_hidden": not_empty((320,))},
@@ -138,21 +182,29 @@ LOG_VARIANCE = (-14.0, 10.0)
 
 
 class GaussianNetwork(nn.Module):
-    """Features [..., D] through dense layers -> a Gaussian over z [..., L], float32."""
+    """Features [..., D] through dense layers -> a Gaussian over z [..., L], float32.
+
+    Attributes:
+      latent_dim: L.
+      hidden: widths.
+      activation: a key of `ACTIVATIONS`.
+      dtype: of the arithmetic.
+      log_variance: the least and the largest.
+    """
 
     latent_dim: int
     hidden: tuple[int, ...]
     activation: str
     dtype: str
+    log_variance: tuple[float, float] = LOG_VARIANCE
 
     @nn.compact
     def __call__(self, h: jax.Array) -> DiagonalGaussian:
         for width in self.hidden:
-            dense = nn.Dense(width, kernel_init=_glorot, dtype=self.dtype)
-            h = ACTIVATIONS[self.activation](dense(h))
+            h = _dense(h, width, self.activation, self.dtype)
         h = nn.Dense(2 * self.latent_dim, kernel_init=_glorot, dtype=self.dtype, name="output")(h)
         mean, log_sigma = jnp.split(h.astype(jnp.float32), 2, -1)
-        return DiagonalGaussian(mean, jnp.clip(2 * log_sigma, *LOG_VARIANCE))
+        return DiagonalGaussian(mean, jnp.clip(2 * log_sigma, *self.log_variance))
 
 
 class VAENetwork(nn.Module):
@@ -177,6 +229,8 @@ class VAENetwork(nn.Module):
       prior_components: of a mixture.
       prior_flow_steps: steps of an autoregressive flow from latents to noise.
       prior_flow_hidden: widths of each of its networks.
+      log_variance: the least and the largest of all Gaussians of latents; (): any for z1, and
+        `LOG_VARIANCE` above it.
       num_params: outputs of the likelihood for each dimension of the data.
       num_classes: number of labels C that encoder and decoder are conditioned on; 0 for none.
       dtype: of the arithmetic; parameters are float32.
@@ -197,11 +251,22 @@ class VAENetwork(nn.Module):
     prior_components: int = 1
     prior_flow_steps: int = 0
     prior_flow_hidden: tuple[int, ...] = ()
+    log_variance: tuple[float, ...] = ()
 
     @property
     def latent_dims(self) -> tuple[int, ...]:
         """L of every layer, from the data up."""
         return (self.latent_dim, *(size for size, _ in self.upper))
+
+    @property
+    def code_size(self) -> int:
+        """Of what is decoded: z1."""
+        return self.latent_dim
+
+    @nn.nowrap
+    def code(self, latents: Sequence[jax.Array]) -> jax.Array:
+        """What is decoded [..., code_size], of the latents of all layers."""
+        return latents[0]
 
     def setup(self):
         encoder, decoder = NETWORKS[self.kind]
@@ -215,18 +280,24 @@ class VAENetwork(nn.Module):
             gates = self.flow_steps, self.flow_hidden, elementwise.Gate()
             self.flow = self._autoregressive(self.latent_dim, *gates)
         sizes = self.latent_dims
+        style |= {"log_variance": self.log_variance or LOG_VARIANCE}
         self.upward = [GaussianNetwork(size, hidden, **style) for size, hidden in self.upper]
         self.downward = [
             GaussianNetwork(sizes[i], hidden[::-1], **style)
             for i, (_, hidden) in enumerate(self.upper)
         ]
-        self.top = {
-            "standard_normal": lambda: priors.StandardNormal(sizes[-1]),
-            "label": lambda: priors.LabelNormal(sizes[-1]),
-            "mixture": lambda: priors.MixtureOfGaussians(sizes[-1], self.prior_components),
+        self.top = self._prior()
+
+    def _prior(self):
+        """Of the topmost layer, as in `setup`."""
+        size = self.latent_dims[-1]
+        return {
+            "standard_normal": lambda: priors.StandardNormal(size),
+            "label": lambda: priors.LabelNormal(size),
+            "mixture": lambda: priors.MixtureOfGaussians(size, self.prior_components),
             "vamp": lambda: priors.PseudoInputs(self.prior_components, self.spec.shape),
             "flow": lambda: self._autoregressive(
-                sizes[-1], self.prior_flow_steps, self.prior_flow_hidden, elementwise.Affine()
+                size, self.prior_flow_steps, self.prior_flow_hidden, elementwise.Affine()
             ),
         }[self.prior]()
 
@@ -245,13 +316,16 @@ class VAENetwork(nn.Module):
         latents = self.sample_posterior(x, label, [0.0] * len(self.latent_dims))
         latents, _ = self.transform(x, label, latents)
         self.log_prior(latents, label)
-        return self.decode(latents[0], label)
+        return self.decode(self.code(latents), label)
 
     def encode(self, x: jax.Array, label: jax.Array) -> DiagonalGaussian:
         """x [B, *shape] in model units, label [B] -> q(z1|x), [B, L]."""
         h = self._features(x, label)
         mean, log_sigma = jnp.split(self.posterior(h).astype(jnp.float32), 2, -1)
-        return DiagonalGaussian(mean, 2 * log_sigma)
+        log_variance = 2 * log_sigma
+        if self.log_variance:
+            log_variance = jnp.clip(log_variance, *self.log_variance)
+        return DiagonalGaussian(mean, log_variance)
 
     def sample_posterior(self, x: jax.Array, label: jax.Array, noise: list) -> list[jax.Array]:
         """Standard normal noise [..., B, L] for each layer -> latents of each, the same shapes."""
@@ -294,13 +368,19 @@ class VAENetwork(nn.Module):
     def sample_prior(
         self, keys: jax.Array, label: jax.Array, temperature: jax.typing.ArrayLike
     ) -> jax.Array:
-        """One draw of z1 for each key [N] and label [N]: [N, L]."""
+        """One draw of what is decoded for each key [N] and label [N]: [N, code_size]."""
         z = self._sample_top(keys_lib.named(keys, "top"), label, temperature)
         for index in reversed(range(len(self.downward))):
-            prior = self.downward[index](z)
-            noise = keys_lib.normal(keys_lib.named(keys, f"layer {index}"), prior.mean.shape[1:])
-            z = prior.from_noise(temperature * noise)
+            z = self._sample_below(index, keys, z, temperature)
         return z
+
+    def _sample_below(
+        self, index: int, keys: jax.Array, above: jax.Array, temperature: jax.typing.ArrayLike
+    ) -> jax.Array:
+        """A layer, given the one above it."""
+        prior = self.downward[index](above)
+        noise = keys_lib.normal(keys_lib.named(keys, f"layer {index}"), prior.mean.shape[1:])
+        return prior.from_noise(temperature * noise)
 
     def _sample_top(
         self, keys: jax.Array, label: jax.Array, temperature: jax.typing.ArrayLike
@@ -311,10 +391,15 @@ class VAENetwork(nn.Module):
         return self.top(noise, inverse=True)[0]
 
     def decode(self, z: jax.Array, label: jax.Array) -> jax.Array:
-        """z1 [..., L], label [...] -> the likelihood's parameters [..., *shape, num_params]."""
-        flat = jnp.concatenate([z, self._one_hot(label)], -1)
+        """z [..., code_size], label [...] -> the likelihood's parameters [..., *shape,
+        num_params]."""
+        return self._decode([z], label)
+
+    def _decode(self, inputs: Sequence[jax.Array], label: jax.Array) -> jax.Array:
+        """By the decoder, of its inputs [..., D] and the label."""
+        flat = jnp.concatenate([*inputs, self._one_hot(label)], -1)
         out = self.decoder(flat.reshape(-1, flat.shape[-1])).astype(jnp.float32)
-        return out.reshape(*z.shape[:-1], *out.shape[1:])
+        return out.reshape(*label.shape, *out.shape[1:])
 
     def _components(self, label: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Means and log variances of the topmost prior's mixture."""

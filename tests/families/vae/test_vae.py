@@ -168,6 +168,44 @@ def test_condition_changes_what_is_decoded_and_encoded():
     assert family.given == ("label",) and build().given == ()
 
 
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_gated_layers_are_one_half_times_the_sigmoid_of_the_other(network):
+    family = build(network=network, activation="gated", upper_latent_dims=(3,), upper_hidden=(7,))
+    batch, each = batch_of(family.spec)
+    params, extra = init(family, batch)
+    losses, _, _ = family.losses(("vae",), params, extra, batch, each, jnp.int32(0))
+    assert np.isfinite(losses["vae"])
+    if network == "conv":
+        return
+    # The encoder by hand, of random weights.
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda p: jnp.float32(0.3 * rng.normal(size=p.shape)), params)
+    encoder, h = params["vae"]["encoder"], np.float64(family.spec.center(batch["x"]))
+    h = h.reshape(4, -1)
+    for index in range(2):
+        layer = encoder[f"Dense_{index}"]
+        value, gate = np.split(h @ np.float64(layer["kernel"]) + layer["bias"], 2, -1)
+        h = value / (1 + np.exp(-gate))
+    posterior = params["vae"]["posterior"]
+    mean = (h @ np.float64(posterior["kernel"]) + posterior["bias"])[:, :2]
+    np.testing.assert_allclose(family.encode(params, extra, batch).mean, mean, rtol=1e-3, atol=1e-4)
+
+
+def test_log_variances_have_bounds():
+    family = build(log_variance=(-1.0, 0.5), upper_latent_dims=(3,), upper_hidden=(7,))
+    free = build(upper_latent_dims=(3,), upper_hidden=(7,))
+    batch, _ = batch_of(family.spec)
+    params, extra = init(family, batch)
+    params = jax.tree.map(lambda p: 30 * p, params)
+    own = np.asarray(family.encode(params, extra, batch).log_variance)
+    anything = np.asarray(free.encode(params, extra, batch).log_variance)
+    np.testing.assert_array_equal(own, np.clip(anything, -1.0, 0.5))
+    assert (own != anything).any()
+    module = family.network.bind({"params": params["vae"]})
+    above = np.asarray(module.upward[0](jnp.ones((5, 2))).log_variance)
+    assert above.min() >= -1.0 and above.max() <= 0.5
+
+
 def test_temperature_scales_the_latents():
     family = build()
     batch, _ = batch_of(family.spec)
@@ -196,6 +234,8 @@ def test_sizes_and_channels_come_from_the_data(shape):
         ({"network": "x"}, None, "unknown model.network 'x'; valid are: mlp, conv"),
         ({"conditional": True}, DataSpec("binary", (4, 4, 1), levels=2), "needs labels"),
         ({"dtype": "float16"}, None, "valid are: float32, bfloat16"),
+        ({"log_variance": (2.0, -6.0)}, None, "they are the least and the largest"),
+        ({"log_variance": (2.0,)}, None, "they are the least and the largest"),
     ],
 )
 def test_unsuitable_models_are_refused(changes, spec, expected):
