@@ -4,9 +4,9 @@
     python launch.py evaluate --workdir=runs/vamp --record=exemplar_vae
 
 The argument is DATA_MODEL: mnist or fashion; vae, vamp, hvae (two stochastic layers) or hvae_vamp.
-`DATA_MODEL_gated` has the layers and the training of the latter's code: gated layers, both stochastic
-ones from the top down, log variances from -6 to 2, each array of the gradient normalised, and the
-checkpoint with the best validation bound (`--step=best` evaluates it).
+`DATA_MODEL_gated` has the layers and the training of Norouzi et al.'s code: gated layers, the two
+stochastic ones from the top down, log variances from -6 to 2, each array of the gradient
+normalised, and the checkpoint with the best validation bound (`--step=best` evaluates it).
 
 After Tomczak and Welling 2018 (arXiv 1705.07120) and the table of Norouzi et al. 2020 (Exemplar
 VAE), whose own prior is not here: dense layers of 300 units, 40 latents a layer, 500 pseudo-inputs,
