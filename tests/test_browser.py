@@ -157,6 +157,7 @@ def test_the_map_shows_what_is_near_and_decodes_where_it_is_clicked(visit, of_pi
     plane = panel.locator("img").first
     empty = page.picture(panel)
     page.changed(panel, empty)
+    panel.get_by_text("7", exact=True).wait_for()  # what the colours mean
     plane.hover(position={"x": 200, "y": 220})
     panel.get_by_text(re.compile(r"example \d+")).wait_for()
     plane.click(position={"x": 100, "y": 120})
@@ -192,7 +193,7 @@ def test_a_drawing_by_mouse_is_told_of(visit, of_pictures):
     mouse.up()
     page.changed(panel, black)
     panel.get_by_text(re.compile("takes it for")).wait_for()
-    panel.get_by_text(re.compile("of test examples")).wait_for()
+    panel.get_by_text(re.compile("of the test examples")).wait_for()
     seen, reconstructed, completed = (page.picture(panel, number) for number in (1, 2, 3))
     assert len({seen, reconstructed, completed}) == 3
     panel.get_by_role("button", name="clear").click()

@@ -103,7 +103,7 @@ def test_a_drawing_is_told_of(work):
     found = work.drawing(ink, "top", None, 0)
     assert {"seen", "reconstructed", "completed"} <= {*found}
     assert any("takes it for" in line for line in found["words"])
-    assert any("of test examples" in line for line in found["words"])
+    assert any("of the test examples" in line for line in found["words"])
     seen = np.asarray(found["seen"])
     kept = np.asarray(found["completed"])
     np.testing.assert_array_equal(seen[: len(seen) // 2 - 2], kept[: len(seen) // 2 - 2])

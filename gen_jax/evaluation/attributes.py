@@ -45,7 +45,8 @@ def fit(z: np.ndarray, values: np.ndarray, method: str) -> Direction:
     means: the mean latents of examples of a value, whose slope in it is followed (of a label, the
       difference of two means). It takes along whatever goes with the attribute in the data.
     regression: the shortest step that changes what a linear regression says, with a small ridge. It
-      leaves what goes with it as it is.
+      leaves what goes with it as it is. Latents are measured in their own standard deviations, so
+      that it is not along some that hardly vary, as those which a VAE does not use.
 
     Raises:
       UserError: for an attribute that does not vary, or an unknown method.
@@ -60,10 +61,11 @@ def fit(z: np.ndarray, values: np.ndarray, method: str) -> Direction:
     slope = centered.T @ standard / len(z)
     if method == "means":
         return Direction(slope, deviation)
-    spread = centered.T @ centered / len(z)
-    ridge = 1e-3 * np.trace(spread) / len(spread)
-    weights = np.linalg.solve(spread + ridge * np.eye(len(spread)), slope)
-    return Direction(weights / (weights @ weights), deviation)
+    scale = np.maximum(centered.std(0), 1e-12)
+    scaled = centered / scale
+    spread = scaled.T @ scaled / len(z) + 1e-3 * np.eye(len(scale))
+    weights = np.linalg.solve(spread, slope / scale)
+    return Direction(scale * weights / (weights @ weights), deviation)
 
 
 def principal_axes(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

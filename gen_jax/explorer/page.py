@@ -294,6 +294,7 @@ def latent_map(work: Work) -> None:
             near = _picture(160)
             at_words = ui.label("decoded")
             at = _picture(160)
+    legend = ui.row().classes("max-w-full")
 
     def show_near(found: tuple[Image.Image, str]) -> None:
         _show(near, found[0])
@@ -317,8 +318,13 @@ def latent_map(work: Work) -> None:
     async def build() -> None:
         found = await _in_background(work.places)
         if found is not None:
-            drawn = Image.fromarray(charts.labelled(*found, _MAP_SPAN))
+            names = work.run.spec.class_names
+            colors = charts.colors_of(max(len(names), 1))
+            drawn = Image.fromarray(charts.labelled(*found, _MAP_SPAN, colors))
             _show(plane, drawn.resize((_PLANE, _PLANE)))
+            with legend:
+                for name, color in zip(names, colors, strict=False):
+                    ui.label(name).style(f"border-left: 12px solid {color}; padding-left: 6px")
 
     plane.on_mouse(moved)
     _with_spinner(build)

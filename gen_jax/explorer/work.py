@@ -317,7 +317,8 @@ class Work:
             nll = -float(self.run.log_prob(x, label, num_samples=50)[0])
             lower = float((self._usual < nll).mean())
             words.append(
-                f"-log p(x) is about {nll:.1f} nats, more than of {lower:.0%} of test examples"
+                f"-log p(x) is about {nll:.1f} nats, higher than that of {lower:.0%} of the "
+                "test examples"
             )
         return words
 

@@ -1,6 +1,7 @@
 """Charts by matplotlib: points in the plane, runs against one another."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -124,19 +125,26 @@ def density(
     return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
 
 
-def labelled(labels: np.ndarray, places: np.ndarray, span: float) -> np.ndarray:
-    """Points [N, 2], coloured by their labels [N], uint8 [S, S, 3].
+def colors_of(count: int) -> list[str]:
+    """A colour for each of `count` labels, as #rrggbb; behind twenty they begin anew."""
+    import matplotlib.colors
+
+    palette = matplotlib.colormaps["tab10" if count <= 10 else "tab20"]
+    return [matplotlib.colors.to_hex(palette(number % palette.N)) for number in range(count)]
+
+
+def labelled(
+    labels: np.ndarray, places: np.ndarray, span: float, colors: Sequence[str]
+) -> np.ndarray:
+    """Points [N, 2] with the colours of their labels [N], uint8 [S, S, 3].
 
     The picture reaches from -span to span in both directions up to its edges, so that a place in it
     is one in the plane.
     """
-    import matplotlib
-
     figure, axes = _figure(6, 6)
     axes.set_position([0, 0, 1, 1])
     axes.set_axis_off()
-    colors = matplotlib.colormaps["tab20"](np.asarray(labels) % 20)
-    axes.scatter(*places.T, s=14, c=colors, linewidths=0)
+    axes.scatter(*places.T, s=14, c=[colors[label] for label in labels], linewidths=0)
     axes.set(xlim=(-span, span), ylim=(-span, span))
     return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
 

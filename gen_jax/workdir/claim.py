@@ -207,11 +207,11 @@ def samples_folder(workdir: Path) -> Path:
 
 
 def is_free(workdir: Path) -> bool:
-    """Whether no process trains in it."""
+    """Whether no process trains in it; none trains in an exported file."""
     try:
         with open(os.open(workdir / "lock", os.O_RDWR | os.O_NOFOLLOW)) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
     except BlockingIOError:
         return False

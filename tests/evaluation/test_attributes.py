@@ -31,6 +31,17 @@ def test_directions_are_those_of_linear_algebra():
     np.testing.assert_allclose(regression.step, [1, 0, 0], atol=0.02)
 
 
+def test_a_step_is_not_along_latents_that_are_not_used():
+    """Those of a VAE that hardly vary, of which a regression would have large weights by chance."""
+    rng = np.random.default_rng(0)
+    used, unused = rng.normal(size=(2_000, 2)), 1e-2 * rng.normal(size=(2_000, 30))
+    values = 3 * used[:, 0] + rng.normal(size=2_000)
+    direction = attributes.fit(np.concatenate([used, unused], 1), values, "regression")
+    # One standard deviation of the values, sqrt(10), is that of the first latent times 1.05.
+    np.testing.assert_allclose(direction.step[:2], [10**0.5 / 3, 0], atol=0.05)
+    assert np.abs(direction.step[2:]).max() < 1e-2
+
+
 def test_the_direction_of_a_label_is_between_its_means():
     z = RNG.normal(size=(100_000, 2))
     label = RNG.random(100_000) < 0.5
