@@ -127,7 +127,7 @@ class Subject:
             draw = functools.partial(
                 _continued, family, FrozenDict(options), *model, *given, np.int32(len(prompt))
             )
-        x = _in_parts(lambda index, own: draw(key, index, own), condition, size)
+        x = _in_parts(lambda index, own: draw(key, index, own), condition, size, num)
         return x if prompt is None else x[:, :whole]
 
     def film(self, num: int, seed: int = 0) -> np.ndarray:
@@ -304,13 +304,16 @@ class Subject:
         return _decode(family, self.params, self.extra, jnp.asarray(z), condition or {})
 
 
-def _in_parts(draw, arrays: Batch, size: int) -> np.ndarray:
+def _in_parts(draw, arrays: Batch, size: int, num: int | None = None) -> np.ndarray:
     """`draw(index [S], arrays [S, ...])` over the rows of arrays [N, ...], at most `size` at once.
+
+    The first `num` of them, if it is given.
 
     The last rows are drawn with copies, as a program is compiled for each size.
     """
-    num, parts = len(next(iter(arrays.values()))), []
-    size = min(size, num)
+    if num is None:
+        num = len(next(iter(arrays.values())))
+    size, parts = min(size, num), []
     for part in ticks.parts(-(-num // size)):
         start = part * size
         index = np.minimum(np.arange(start, start + size, dtype=np.int32), num - 1)
