@@ -279,6 +279,8 @@ def test_a_run_restores_what_was_measured(tmp_path):
     config = config_lib.load_file(
         str(cli.ROOT / "experiments/diffusion_digits.py:conditional,smoke")
     )
+    # Of all networks the one that is compiled soonest.
+    config_lib.override(config, ["--config.model.network=transformer", "--config.model.layers=1"])
     assert experiment.train(config, tmp_path / "run")
     run = gen_jax.load(tmp_path / "run")
     x, label = run.data("test", 5)["x"], [0, 1, 2, 3, 4]

@@ -169,7 +169,8 @@ def test_where_an_autoregressive_model_is_surprised(tmp_path):
 
 
 def test_where_a_diffusion_is_surprised(tmp_path):
-    run = trained(tmp_path, "diffusion_digits.py")
+    small = ("--config.model.network=transformer", "--config.model.layers=1")
+    run = trained(tmp_path, "diffusion_digits.py", *small)
     x = run.data("test", 3)["x"]
     broken = x.copy()
     broken[:, 2:6, 2:6] = 1 - broken[:, 2:6, 2:6]

@@ -172,9 +172,10 @@ def test_a_sample_of_adaptive_steps_is_the_same_in_any_batch():
     keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(3))
     options = OPTIONS | {"sampler": "adaptive", "steps": 3, "tolerance": 0.1, "guidance": 2.0}
     condition = {"label": batch["label"][:3]}
-    found = family.film(params, extra, keys, condition, options)
+    found = jax.jit(lambda params: family.film(params, extra, keys, condition, options))(params)
     assert found.shape == (4, 3, 8, 8, 1) and np.isfinite(found).all()
-    alone = family.sample(params, extra, keys[1:2], {"label": condition["label"][1:2]}, options)
+    own = {"label": condition["label"][1:2]}
+    alone = jax.jit(lambda params: family.sample(params, extra, keys[1:2], own, options))(params)
     np.testing.assert_allclose(found[-1, 1], alone[0], atol=1e-3)
     assert family.sampling_calls(options) is None
     with pytest.raises(UserError, match="adaptive takes as many calls as each sample needs"):

@@ -51,7 +51,7 @@ def losses(family, turn, params, extra, batch, keys):
     return jax.tree.map(lambda x: x[0], found)
 
 
-SIZES = [(8, 8, 1), (28, 28, 1), (9, 14, 3)]
+SIZES = [(28, 28, 1), (9, 14, 3)]
 
 
 @pytest.mark.parametrize("shape", SIZES)
@@ -66,7 +66,7 @@ def test_pictures_of_any_size_and_all_that_is_learned(shape, method, network):
     assert families.has(family, TwoWays) == (method == "cyclegan")
     assert families.has(family, Stylist) == (method == "adain")
     batch, keys = batch_of(spec), keys_of(4)
-    params, extra = family.init(jax.random.key(0), batch)
+    params, extra = jax.jit(family.init)(jax.random.key(0), batch)
     for name in (name for turn in family.turns for name in turn):
         turn = next(turn for turn in family.turns if name in turn)
 
@@ -88,8 +88,9 @@ def test_networks_of_other_channels():
     spec = spec_of((8, 8, 3), (8, 8, 1))
     for method in ("pix2pix", "cyclegan"):
         family, batch = build(spec, method=method), batch_of(spec)
-        params, extra = family.init(jax.random.key(0), batch)
-        found = family.sample(params, extra, keys_of(4), {"source": batch["source"]}, {})
+        params, extra = jax.jit(family.init)(jax.random.key(0), batch)
+        sample = jax.jit(family.sample)
+        found = sample(params, extra, keys_of(4), {"source": batch["source"]}, {})
         assert found.shape == (4, 8, 8, 3)
     assert family.identity_weight == 0
     assert family.translate_back(params, extra, batch["x"]).shape == (4, 8, 8, 1)
@@ -98,13 +99,13 @@ def test_networks_of_other_channels():
 def test_each_part_of_a_picture_is_judged_by_what_is_near():
     module = PatchDiscriminator((4, 4))
     x = jnp.float32(RNG.normal(size=(1, 32, 32, 1)))
-    variables = module.init(jax.random.key(0), x)
+    variables = jax.jit(module.init)(jax.random.key(0), x)
 
     def corner(x):
         return module.apply(variables, x)[0, 0, 0]
 
     # A normalisation sees the whole picture, so that without one nothing far has a gradient.
-    seen = np.abs(jax.grad(corner)(x)[0, ..., 0])
+    seen = np.abs(jax.jit(jax.grad(corner))(x)[0, ..., 0])
     assert module.apply(variables, x).shape == (1, 8, 8)
     assert seen[:8, :8].mean() > 5 * seen[24:, 24:].mean()
 
@@ -277,12 +278,11 @@ def test_the_oldest_of_the_pool_goes():
 def test_dropout_is_the_noise_of_a_pairs_samples():
     spec = spec_of((28, 28, 1))
     family, batch = build(spec, dropout=0.5), batch_of(spec)
-    params, extra = family.init(jax.random.key(0), batch)
+    params, extra = jax.jit(family.init)(jax.random.key(0), batch)
     params = jax.tree.map(lambda leaf: leaf + 0.1 * RNG.normal(size=leaf.shape), params)
-    condition = {"source": batch["source"]}
+    condition, sample = {"source": batch["source"]}, jax.jit(family.sample)
     one, same, other = (
-        np.asarray(family.sample(params, extra, keys_of(4, seed), condition, {}))
-        for seed in (0, 0, 1)
+        np.asarray(sample(params, extra, keys_of(4, seed), condition, {})) for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).mean() > 0.1
@@ -291,9 +291,9 @@ def test_dropout_is_the_noise_of_a_pairs_samples():
 @pytest.mark.parametrize("network", [UNet(2, (4, 8, 8)), ResNet(2, (4, 8, 8), 1)])
 def test_every_part_of_the_source_is_read(network):
     source = jnp.float32(RNG.normal(size=(1, 16, 16, 1)))
-    variables = network.init(jax.random.key(1), source, None)
+    variables = jax.jit(network.init)(jax.random.key(1), source, None)
     middle = lambda s: network.apply(variables, s, None)[0, 8, 8].sum()  # noqa: E731
-    assert (jax.grad(middle)(source) != 0).mean() > 0.9
+    assert (jax.jit(jax.grad(middle))(source) != 0).mean() > 0.9
 
 
 REFUSED = [
