@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from gen_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
     from gen_jax import run
 
 QUICKSTART = "experiments/quickstart.py"
@@ -229,19 +231,17 @@ def _trained(flags: argparse.Namespace, overrides: list[str]) -> tuple["run.Run"
 
     own = [argument for argument in overrides if argument.startswith("--options.")]
     changes = [argument for argument in overrides if argument not in own]
-    options = _sample_options(flags.workdir, own)
     trained = run.load(flags.workdir, flags.replica, arguments=changes, step=_step(flags.step))
-    return trained, options
+    return trained, _sample_options(trained.config, own)
 
 
-def _sample_options(workdir: Path, arguments: list[str]) -> dict[str, Any]:
+def _sample_options(config: "ConfigDict", arguments: list[str]) -> dict[str, Any]:
     """`--options.KEY=VALUE` -> {KEY: VALUE}, with the types of a config's `sample` section."""
     from gen_jax import config as config_lib
-    from gen_jax.workdir.claim import read_config
 
     own = [argument.replace("--options.", "--config.sample.", 1) for argument in arguments]
     try:
-        section = config_lib.override(read_config(workdir), own).sample
+        section = config_lib.override(config.copy_and_resolve_references(), own).sample
     except UserError as error:
         raise UserError(str(error).replace("--config.sample.", "--options.")) from None
     keys = [argument.partition("=")[0].removeprefix("--options.") for argument in arguments]

@@ -27,7 +27,7 @@ from gen_jax.evaluation import Subject, fitted_prior
 from gen_jax.experiment import Experiment
 from gen_jax.training import replicas
 from gen_jax.workdir import console, provenance
-from gen_jax.workdir.claim import MAX_DATA_BYTES
+from gen_jax.workdir.claim import EXPORTED, MAX_DATA_BYTES
 
 _FORMAT = "gen_jax model 1"
 _KEYS = ("format", "config", "data", "step", "figures", "provenance")
@@ -49,8 +49,8 @@ def write(
     Raises:
       UserError: for a path that is no such file.
     """
-    if path.suffix != ".safetensors":
-        raise UserError(f"{path} must end in .safetensors")
+    if path.suffix != EXPORTED:
+        raise UserError(f"{path} must end in {EXPORTED}")
     tree = {"params": subject.params, "extra": subject.extra}
     flat = traverse_util.flatten_dict(jax.device_get(tree), sep="/")
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in flat.items()}

@@ -43,7 +43,7 @@ from gen_jax.measurements import Measurement
 from gen_jax.report import card
 from gen_jax.run_checks import Labels
 from gen_jax.workdir import logs
-from gen_jax.workdir.claim import default_workdir, folder, read_config
+from gen_jax.workdir.claim import EXPORTED, default_workdir, folder, read_config
 
 _FITTED = 2_000  # training examples that a direction is fitted to
 
@@ -628,7 +628,7 @@ def load(
     parallel.setup()
     parallel.check_devices()
     workdir = folder(workdir)
-    if workdir.suffix == ".safetensors":
+    if workdir.suffix == EXPORTED:
         built, subject, step = export.read(workdir)
         config_lib.override_trained(built.config, arguments)
         return Run(workdir, built, subject, step)

@@ -61,6 +61,22 @@ def test_what_is_read_is_what_was_written(trained, exported, monkeypatch):
     assert file.show().size[0] > 0
 
 
+def test_it_is_sampled_and_applied_from_the_command_line(exported, capsys):
+    own = f"--workdir={exported}"
+    assert launch.main(["sample", own, "--num=3", "--options.temperature=0.5"]) == 0
+    folder = exported.with_name("small_samples")
+    drawn = np.load(folder / "seed_0_temperature_0.5.npz")["x"]
+    expected = gen_jax.load(exported).sample(3, temperature=0.5)
+    np.testing.assert_array_equal(drawn, expected)
+    assert launch.main(["interpolate", own, "--seeds=0,1", "--steps=3"]) == 0
+    assert (folder / "interpolate.png").exists()
+    assert launch.main(["sample", own, "--options.warmth=2"]) == 1
+    assert "warmth" in capsys.readouterr().err
+    assert launch.main(["evaluate", own]) == 1
+    error = capsys.readouterr().err
+    assert "is an exported model, which has no folder of a run" in error and error.count("\n") == 1
+
+
 def test_it_needs_no_data(trained, exported, tmp_path):
     def elsewhere(text):
         made = json.loads(text["config"])

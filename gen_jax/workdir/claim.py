@@ -20,6 +20,7 @@ from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
 from gen_jax.errors import UserError, first
 
+EXPORTED = ".safetensors"  # the ending of a model in one file
 MAX_CHANGES = 8  # of a config, in an error
 _MAX_CONFIG_BYTES, MAX_DATA_BYTES, _MAX_FILES_BYTES = 2**20, 2**26, 2**28
 
@@ -166,6 +167,11 @@ def read_config(workdir: Path) -> ConfigDict:
       UserError: if there is none, or it is damaged.
     """
     path = workdir / "config.json"
+    if workdir.suffix == EXPORTED:
+        raise UserError(
+            f"{workdir} is an exported model, which has no folder of a run; it can be sampled, "
+            "explored, edited and the like, and loaded from Python by gen_jax.load"
+        )
     if not path.exists():
         raise UserError(f"no run in {workdir} (no config.json); train one with --workdir={workdir}")
     try:
@@ -189,17 +195,19 @@ def folder(path: str | Path) -> Path:
     return Path(path).expanduser()
 
 
-# In that folder: what was done with the model, as rows of a name and a caption.
+# In the folder of samples: what was done with the model, as rows of a name and a caption.
 APPLICATIONS = "applications.json"
 
 
 def samples_folder(workdir: Path) -> Path:
-    """Where pictures and samples go, made if it is not there.
+    """Where pictures and samples go, made if it is not there: beside an exported file.
 
     Raises:
       UserError: if it is a link: a stranger's may lead anywhere, and files there be written over.
     """
     folder = workdir / "samples"
+    if workdir.suffix == EXPORTED:
+        folder = workdir.with_name(f"{workdir.stem}_samples")
     if folder.is_symlink():
         raise UserError(f"{folder} is a link; put a folder in its place")
     folder.mkdir(exist_ok=True)
