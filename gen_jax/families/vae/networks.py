@@ -407,7 +407,11 @@ class VAENetwork(nn.Module):
             return self.top(jax.nn.one_hot(label, self.spec.num_classes))
         # What the encoder makes of learned pseudo-inputs, up to the topmost layer.
         x = self.top()
-        posterior = self.encode(self.spec.uncenter(x), jnp.zeros(len(x), jnp.int32))
+        return self._top_posterior(self.spec.uncenter(x), jnp.zeros(len(x), jnp.int32))
+
+    def _top_posterior(self, x: jax.Array, label: jax.Array) -> DiagonalGaussian:
+        """q of the topmost layer, where those below it have their means."""
+        posterior = self.encode(x, label)
         for network in self.upward:
             posterior = network(posterior.mean)
         return posterior

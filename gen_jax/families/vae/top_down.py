@@ -43,7 +43,7 @@ class TopDownNetwork(VAENetwork):
         *lower, width = self.hidden
         *sizes, top = self.latent_dims
         self.encoder = encoder(hidden=self.hidden, **style)
-        self.top_posterior = GaussianNetwork(top, (), **bounded)
+        self.top_gaussian = GaussianNetwork(top, (), **bounded)
         self.readers = [encoder(hidden=tuple(lower), **style) for _ in sizes]
         self.links = [DenseLayer(width, **style) for _ in sizes]
         self.posteriors = [GaussianNetwork(size, (width,), **bounded) for size in sizes]
@@ -67,14 +67,14 @@ class TopDownNetwork(VAENetwork):
 
     def encode(self, x: jax.Array, label: jax.Array) -> DiagonalGaussian:
         """Of every layer, where those above it have their means: [B, code_size]."""
-        found = [self.top_posterior(self._features(x, label))]
+        found = [self._top_posterior(x, label)]
         for index in reversed(range(len(self.posteriors))):
             found.insert(0, self._posterior(index, x, label, found[0].mean))
         return DiagonalGaussian(*(self.code(part) for part in zip(*found, strict=True)))
 
     def sample_posterior(self, x: jax.Array, label: jax.Array, noise: list) -> list[jax.Array]:
         *noise, last = noise
-        latents = [self.top_posterior(self._features(x, label)).from_noise(last)]
+        latents = [self._top_posterior(x, label).from_noise(last)]
         for index in reversed(range(len(self.posteriors))):
             posterior = self._posterior(index, x, label, latents[0])
             latents.insert(0, posterior.from_noise(noise[index]))
@@ -92,7 +92,7 @@ class TopDownNetwork(VAENetwork):
             self._posterior(index, x, label, above).log_prob(z)
             for index, (z, above) in enumerate(itertools.pairwise(latents))
         ]
-        top = self.top_posterior(self._features(x, label))
+        top = self._top_posterior(x, label)
         return jnp.stack([*terms, top.log_prob(latents[-1])])
 
     def sample_prior(
@@ -115,9 +115,5 @@ class TopDownNetwork(VAENetwork):
         features = jnp.broadcast_to(features, (*link.shape[:-1], features.shape[-1]))
         return self.posteriors[index](jnp.concatenate([features, link], -1))
 
-    def _components(self, label: jax.Array) -> tuple[jax.Array, jax.Array]:
-        if self.prior != "vamp":
-            return super()._components(label)
-        x = self.top()
-        features = self._features(self.spec.uncenter(x), jnp.zeros(len(x), jnp.int32))
-        return self.top_posterior(features)
+    def _top_posterior(self, x: jax.Array, label: jax.Array) -> DiagonalGaussian:
+        return self.top_gaussian(self._features(x, label))

@@ -87,7 +87,7 @@ def test_an_example_has_the_means_of_both_layers():
     family, params, extra, batch = build()
     found = family.encode(params, extra, batch)
     module = family.network.bind({"params": params["vae"]})
-    top = module.top_posterior(module._features(batch["x"], batch["label"]))
+    top = module._top_posterior(batch["x"], batch["label"])
     latents = module.sample_posterior(batch["x"], batch["label"], [0.0, 0.0])
     np.testing.assert_allclose(found.mean, np.concatenate(latents, -1), rtol=1e-5)
     np.testing.assert_allclose(found.mean[:, 1:], top.mean, rtol=1e-5)
