@@ -15,7 +15,7 @@ from gen_jax.config import experiment
 
 @experiment("diffusion", size=("", "gpu"))
 def get_config(config, size):
-    config.steps = 7_000
+    config.steps = 15_000
     config.batch_size = 32
     config.steps_per_dispatch = 10
     config.log_every = 100
