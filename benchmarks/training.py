@@ -1,4 +1,4 @@
-"""gen_jax's side of a training benchmark: the compiled step of a config on made-up data."""
+"""gen_jax's side of a benchmark: the compiled step, or samples, of a config on made-up data."""
 
 import dataclasses
 import itertools
@@ -12,6 +12,7 @@ from gen_jax import families, parallel
 from gen_jax.data.examples import ArrayExamples
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
+from gen_jax.evaluation import Subject
 from gen_jax.experiment import Experiment
 from gen_jax.training import optimizers
 
@@ -53,6 +54,20 @@ def runner(experiment: Experiment) -> Runner:
         for batch in itertools.islice(batches, count):
             state, metrics = train_steps(state, data, values, batch)
         jax.block_until_ready((state, metrics))
+
+    return run
+
+
+def sampler(experiment: Experiment, num: int) -> Runner:
+    """Draws `num` samples a time, as `launch.py sample` does, of a model that has not trained."""
+    parallel.setup()
+    state = experiment.init()
+    options = experiment.config.sample.to_dict()
+    subject = Subject(experiment.family, experiment.spec, state.params, state.extra, options)
+
+    def run(count: int) -> None:
+        for seed in range(count):
+            subject.sample(num, seed=seed)
 
     return run
 

@@ -36,7 +36,8 @@ def get_config(config, kind, task, budget):
     simulations, config.steps, width = BUDGETS[budget]
     config.batch_size = 256
     config.steps_per_dispatch = 50
-    config.log_every = config.eval_every = config.checkpoint_every = 500
+    config.log_every = 500
+    config.eval_every = config.checkpoint_every = min(config.steps, 5_000)
     config.data.name = f"simulator:{task}"
     config.data.preprocess = "none"
     config.data.simulations = simulations

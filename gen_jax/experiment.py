@@ -45,9 +45,6 @@ REPLICAS = State(step=None, params=0, opt_state=0, ema=0, extra=0)
 # What processes agree on beside signals, which have smaller numbers.
 OUT_OF_PATIENCE = 1_000
 
-# The first training examples, which networks are initialised with.
-INIT_EXAMPLES = 1_024
-
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
@@ -90,15 +87,19 @@ class Experiment:
             init = jax.vmap(init, in_axes=(0, None), out_axes=REPLICAS)
         return init
 
+    @property
+    def _init_examples(self) -> int:
+        return families.definition(self.config.family).init_examples(self.config.model)
+
     def init(self) -> State:
         """The state before the first step."""
-        index = np.arange(min(len(self.dataset.splits["train"]), INIT_EXAMPLES))
+        index = np.arange(min(len(self.dataset.splits["train"]), self._init_examples))
         batch = self.dataset.batch("train", index)
         return jax.jit(self._init())(self.replica_values["seed"], batch)
 
     def template(self) -> State:
         """The shapes of a state, without its values. It needs no data."""
-        batch = self.spec.template(INIT_EXAMPLES)
+        batch = self.spec.template(self._init_examples)
         return jax.eval_shape(self._init(), self.replica_values["seed"], batch)
 
     def parameter_counts(self) -> dict[str, int]:

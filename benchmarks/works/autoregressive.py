@@ -4,7 +4,8 @@ import functools
 
 from benchmarks.work import Runner, Work
 
-STEPS = 20  # of one time of the work
+STEPS = 20  # of one time of the training
+SAMPLES = 32  # of one time of the sampling
 VOCABULARY, WINDOW, BATCH = 65, 64, 12
 LAYERS, HEADS, FEATURES = 4, 4, 128
 
@@ -71,6 +72,29 @@ def torch_network():
             h = self.norm(self.blocks(self.symbols(x) + self.places(place)))
             return h @ self.symbols.weight.T
 
+        @torch.no_grad()
+        def sample(self, num, device):
+            """[num, WINDOW], symbol after symbol: keys and values of those before are kept."""
+            size = (num, HEADS, WINDOW, FEATURES // HEADS)
+            memory = [[torch.zeros(size, device=device) for _ in "kv"] for _ in self.blocks]
+            x = torch.zeros((num, WINDOW + 1), dtype=torch.long, device=device)
+            for place in range(WINDOW):
+                h = self.symbols(x[:, place : place + 1]) + self.places.weight[place]
+                for block, (keys, values) in zip(self.blocks, memory, strict=True):
+                    q, k, v = (
+                        part.unflatten(2, (HEADS, -1)).transpose(1, 2)
+                        for part in block.inputs(block.norm_1(h)).chunk(3, 2)
+                    )
+                    keys[:, :, place], values[:, :, place] = k[:, :, 0], v[:, :, 0]
+                    read = functional.scaled_dot_product_attention(
+                        q, keys[:, :, : place + 1], values[:, :, : place + 1]
+                    )
+                    h = h + block.outputs(read.transpose(1, 2).flatten(2))
+                    h = h + block.down(functional.gelu(block.up(block.norm_2(h))))
+                logits = self.norm(h)[:, 0] @ self.symbols.weight.T
+                x[:, place + 1] = torch.multinomial(logits.softmax(1), 1)[:, 0]
+            return x[:, 1:]
+
     return GPT()
 
 
@@ -123,6 +147,25 @@ def _torch_runner(compiled: bool = False) -> Runner:
     return pytorch.repeated(step, STEPS)
 
 
+def _gen_jax_sampler() -> Runner:
+    from benchmarks import training
+
+    return training.sampler(experiment(), SAMPLES)
+
+
+def _torch_sampler() -> Runner:
+    from benchmarks import pytorch
+
+    pytorch.setup()
+    network = torch_network().to(pytorch.device()).eval()
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            network.sample(SAMPLES, pytorch.device()).cpu()
+
+    return run
+
+
 WORKS = [
     Work(
         "char_transformer",
@@ -133,5 +176,10 @@ WORKS = [
             "pytorch_compiled": functools.partial(_torch_runner, compiled=True),
         },
         _cost,
-    )
+    ),
+    Work(
+        "char_transformer_samples",
+        f"{SAMPLES} texts of {WINDOW} characters",
+        {"gen_jax": _gen_jax_sampler, "pytorch": _torch_sampler},
+    ),
 ]

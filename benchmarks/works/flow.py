@@ -194,17 +194,9 @@ def _torch_runner(compiled: bool = False) -> Runner:
 
 
 def _gen_jax_sampler() -> Runner:
-    from gen_jax.evaluation import Subject
+    from benchmarks import training
 
-    built = experiment()
-    state = built.init()
-    subject = Subject(built.family, built.spec, state.params, state.extra, {"temperature": 1.0})
-
-    def run(count: int) -> None:
-        for seed in range(count):
-            subject.sample(SAMPLES, seed=seed)
-
-    return run
+    return training.sampler(experiment(), SAMPLES)
 
 
 def _torch_sampler() -> Runner:

@@ -7,6 +7,7 @@ moving averages and codebooks live in `State` and are passed in. Its folder says
 A batch is made by `DataSpec.batch` (data/spec.py): `{"x": [B, *spec.shape] in model units,
 "label": [B] int32, ...}`. Wherever a method takes `keys` [B], there is one key for each example
 (keys.py). A `condition` is a batch too: it has those arrays that the model is given, and `x` never.
+A batch of training has its examples' places in the training data besides, as `index` [B].
 """
 
 import dataclasses
@@ -27,6 +28,9 @@ from gen_jax.settings import Setting
 Params = dict[str, Any]  # {network: tree of arrays}
 Extra = dict[str, Any]  # mutable collections: batch statistics, codebooks
 Options = Mapping[str, Any]  # of sampling: the keys of a config's `sample` section
+
+# The first training examples, which `init` is given unless a family asks for more.
+INIT_EXAMPLES = 1_024
 
 
 class Family(Protocol):
@@ -78,6 +82,7 @@ class FamilyDefinition:
       alarms: what a run's figures may warn of.
       undecayed: names of modules whose parameters are those of a prior: weight decay would draw it
         towards one that nobody asked for.
+      init_examples: of the training data, which `init` is given at most, by the `model` section.
     """
 
     name: str
@@ -89,6 +94,7 @@ class FamilyDefinition:
     metrics: tuple[str, ...] = ()
     alarms: tuple[Rule, ...] = ()
     undecayed: tuple[str, ...] = ()
+    init_examples: Callable[[ConfigDict], int] = lambda model: INIT_EXAMPLES
 
 
 TEMPERATURE = Setting(1.0, "factor of the standard deviations of what is drawn", affects="figures")

@@ -69,7 +69,7 @@ def make_steps(
         key = keys_lib.fold(keys_lib.fold(keys_lib.stream(seed, "train"), state.step), turn)
         keys = keys_lib.per_example(key, parallel.global_index(len(index)))
         of_data = keys_lib.named(keys, "data") if spec.dynamic else fixed_keys("train", index)
-        return spec.batch(stored, of_data), keys
+        return spec.batch(stored, of_data) | {"index": index}, keys
 
     def take_turn(turn: tuple[str, ...], state: State, batch: Batch, keys: jax.Array):
         def accumulated(extra, part):

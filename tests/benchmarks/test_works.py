@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from benchmarks import training, work
-from benchmarks.works import autoregressive, classifier, flow, gan, vae
+from benchmarks.works import autoregressive, classifier, diffusion, flow, gan, pixelcnn, vae
 from gen_jax.data.spec import DataSpec
 
 WORKS = work.find()
@@ -39,9 +39,10 @@ def test_judges_are_of_one_size():
     assert ours == torch_parameters(*classifier.torch_network())
 
 
-def test_flows_are_of_one_size():
+@pytest.mark.parametrize("contest", [diffusion, flow, pixelcnn])
+def test_networks_are_of_one_size(contest):
     pytest.importorskip("torch")
-    assert parameters(flow.experiment()) == torch_parameters(flow.torch_network())
+    assert parameters(contest.experiment()) == torch_parameters(contest.torch_network())
 
 
 def test_transformers_are_of_one_size():
@@ -52,6 +53,23 @@ def test_transformers_are_of_one_size():
     # Places have vectors there, and here rotate; the output has weights and biases of its own here,
     # and what stands for the character before the first has a vector.
     assert ours == theirs - autoregressive.WINDOW * features + symbols * (features + 1) + features
+
+
+def test_the_sampler_with_a_memory_knows_what_the_network_says():
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    network = autoregressive.torch_network()
+    with torch.no_grad():
+        network.symbols.weight *= 4  # so that characters depend on those before them
+    x = network.sample(400, "cpu")
+    with torch.no_grad():
+        nats = torch.nn.functional.cross_entropy(
+            network(x[:, :-1]).flatten(0, 1), x[:, 1:].flatten()
+        )
+        logits = network(x[:, :-1])
+    expected = torch.distributions.Categorical(logits=logits).entropy()
+    assert float(nats) == pytest.approx(float(expected.mean()), rel=0.03)
+    assert float(nats) < 0.8 * np.log(autoregressive.VOCABULARY)
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

@@ -6,8 +6,9 @@ from ml_collections import ConfigDict
 
 from gen_jax import likelihoods
 from gen_jax.data.spec import DataSpec
+from gen_jax.errors import UserError
 from gen_jax.families import alarms, requirements
-from gen_jax.families.base import TEMPERATURE, FamilyDefinition
+from gen_jax.families.base import INIT_EXAMPLES, TEMPERATURE, FamilyDefinition
 from gen_jax.families.vae import (
     adversarial,
     family,
@@ -45,7 +46,12 @@ SETTINGS = {
     ),
     "flow_hidden": Setting((320,), "widths of each step's network", minimum=1, element=0),
     "prior": Setting("standard_normal", "of the topmost layer", choices=tuple(networks.PRIORS)),
-    "prior_components": Setting(500, "of a mixture or a VampPrior", minimum=1),
+    "prior_components": Setting(
+        500, "of a mixture or a VampPrior, or how many examples are exemplars", minimum=1
+    ),
+    "prior_neighbours": Setting(
+        10, "exemplars nearest to each draw, over which a training step sums", minimum=1
+    ),
     "prior_flow_steps": Setting(4, "autoregressive ones of a flow prior", minimum=1, maximum=1_000),
     "prior_flow_hidden": Setting((320,), "widths of each step's network", minimum=1, element=0),
     **likelihoods.SETTINGS,
@@ -135,6 +141,11 @@ def build(model: ConfigDict, spec: DataSpec) -> EncoderDecoder:
         "target": model.target,
         "optimal_sigma": model.optimal_sigma,
     }
+    if model.prior == "exemplars" and model.prior_neighbours >= model.prior_components:
+        raise UserError(
+            f"the {model.prior_neighbours} exemplars nearest to a draw are some of all others; use "
+            f"--config.model.prior_neighbours={max(1, model.prior_components - 1)} or fewer"
+        )
     if model.autoencoder:
         return PlainAutoencoder(
             **parts,
@@ -158,7 +169,13 @@ def build(model: ConfigDict, spec: DataSpec) -> EncoderDecoder:
         num_bounds=model.num_bounds,
         importance_samples=model.importance_samples,
         estimator=model.estimator,
+        prior_neighbours=model.prior_neighbours,
     )
+
+
+def _init_examples(model: ConfigDict) -> int:
+    """Exemplars are the first training examples."""
+    return max(INIT_EXAMPLES, model.prior_components if model.prior == "exemplars" else 0)
 
 
 def _estimator(model: ConfigDict) -> str:
@@ -178,6 +195,7 @@ DEFINITION = FamilyDefinition(
     validation_metrics=("elbo",),
     metrics=("elbo", "nll", "active_units"),
     undecayed=("top",),
+    init_examples=_init_examples,
     alarms=(
         alarms.posterior_collapse(
             "try --config.model.beta_warmup_steps, a lower model.beta or, of one layer with a "

@@ -137,7 +137,7 @@ class VAEGAN(AdversarialVAE):
     def losses(self, turn, params, extra, batch, keys, step):
         _, extra, metrics, z = self._negative_bound(params, extra, batch, keys, step)
         prior = self._apply(
-            "sample_prior", params, keys_lib.named(keys, "prior"), batch["label"], 1.0
+            "sample_prior", params, extra, keys_lib.named(keys, "prior"), batch["label"], 1.0
         )
 
         def decoded(z):

@@ -12,13 +12,14 @@ from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
 from gen_jax.families.base import Extra, LogWeights, Params
 from gen_jax.families.requirements import Requirement, above, only
-from gen_jax.families.vae import objectives
+from gen_jax.families.vae import objectives, priors
 from gen_jax.families.vae.networks import VAENetwork
 from gen_jax.families.vae.regularizers import DECODER_PENALTIES, REGULARIZERS, Settings
 from gen_jax.likelihoods import DiagonalGaussian
 
 VARIANCE_DECAY = 0.99  # of the moving average of an optimal sigma, a step
 MIN_VARIANCE = 1e-6
+REFRESHED_WITHIN = 250  # steps, all that is kept of exemplars
 
 _NO_BOUND = "a plain autoencoder has no bound"
 _NO_PRIOR = "a plain autoencoder has no prior and one layer of latents without a flow"
@@ -102,11 +103,30 @@ class EncoderDecoder:
             logits = jnp.log(mean) - jnp.log1p(-mean)
             whole = output["bias"].size == logits.size  # else one bias for each channel
             output["bias"] = logits.reshape(-1) if whole else logits.mean((0, 1))
-        return {"vae": params}, {"variance": batch["x"].var()} if self.optimal_sigma else {}
+        params, extra = {"vae": params}, {}
+        if self.optimal_sigma:
+            extra["variance"] = batch["x"].var()
+        if self.network.prior == "exemplars":
+            extra |= self._exemplars(params, batch["x"])
+        return params, extra
+
+    def _exemplars(self, params: Params, x: jax.Array) -> Extra:
+        """The examples of an exemplar prior, and what the encoder makes of them."""
+        count = self.network.prior_components
+        if len(x) < count:
+            raise UserError(
+                f"exemplars are of the training data, which have {len(x):,}, and not {count:,}; "
+                f"use --config.model.prior_components={len(x)}"
+            )
+        x = x[:count]
+        # What is 0 or 1, or a byte, takes a quarter of the memory as one.
+        kept = x.astype(jnp.uint8) if self.spec.kind in ("binary", "bytes") else x
+        mean = self._apply("top_mean", params, {}, x)
+        return {"exemplars": kept, "means": {"top": {"mean": mean}}}
 
     def decode(self, params: Params, extra: Extra, z: jax.Array, condition: Batch) -> jax.Array:
         label = condition.get("label", jnp.zeros(len(z), jnp.int32))
-        return self.likelihood.mean(self._apply("decode", params, z, label))
+        return self.likelihood.mean(self._apply("decode", params, extra, z, label))
 
     def _regularize(self, kl, mean, log_variance, z) -> jax.Array:
         settings = Settings(self.target, self.beta)
@@ -138,11 +158,14 @@ class EncoderDecoder:
     ) -> jax.Array:
         """log p(x|z) in nats: z [..., B, L] -> [..., B]."""
         label = jnp.broadcast_to(batch["label"], z.shape[:-1])
-        outputs = self._apply("decode", params, z, label)
+        outputs = self._apply("decode", params, extra, z, label)
         return self._likelihood(extra).log_prob(outputs, batch["x"])
 
-    def _apply(self, method: str, params: Params, *inputs):
-        return self.network.apply({"params": params["vae"]}, *inputs, method=method)
+    def _apply(self, method: str, params: Params, extra: Extra, *inputs):
+        variables = {"params": params["vae"]}
+        if "means" in extra:
+            variables["means"] = extra["means"]
+        return self.network.apply(variables, *inputs, method=method)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +198,7 @@ class PlainAutoencoder(EncoderDecoder):
 
     def encode(self, params: Params, extra: Extra, batch: Batch) -> DiagonalGaussian:
         """A point: its log variance is minus infinity."""
-        mean, _ = self._apply("encode", params, batch["x"], batch["label"])
+        mean, _ = self._apply("encode", params, extra, batch["x"], batch["label"])
         return DiagonalGaussian(mean, jnp.full_like(mean, -jnp.inf))
 
     def sample_posterior(self, params, extra, batch, keys):
@@ -198,12 +221,14 @@ class VAE(EncoderDecoder):
       importance_samples: K, samples of each.
       estimator: "analytic" (closed-form KL), or a key of `objectives.ESTIMATORS`. Regularisers
         other than "kl" go with the former.
+      prior_neighbours: exemplars that a training step sums over for each draw.
     """
 
     beta_warmup_steps: int = 0
     num_bounds: int = 1
     importance_samples: int = 1
     estimator: str = "analytic"
+    prior_neighbours: int = 10
 
     @property
     def given(self) -> tuple[str, ...]:
@@ -212,8 +237,8 @@ class VAE(EncoderDecoder):
 
     def encode(self, params, extra, batch):
         """q(z1|x); with a flow, where it takes the Gaussian's mean, and that one's variance."""
-        mean, log_variance = self._apply("encode", params, batch["x"], batch["label"])
-        at = self._apply("transform", params, batch["x"], batch["label"], [mean])[0]
+        mean, log_variance = self._apply("encode", params, extra, batch["x"], batch["label"])
+        at = self._apply("transform", params, extra, batch["x"], batch["label"], [mean])[0]
         return DiagonalGaussian(at[0], log_variance)
 
     def losses(self, turn, params, extra, batch, keys, step):
@@ -236,8 +261,8 @@ class VAE(EncoderDecoder):
             loss = distortion + self._warmed_up(step) * jax.vmap(regularize)(z).mean()
         else:
             num = self.num_bounds * self.importance_samples
-            latents = self._posterior_samples(params, batch, keys, num)
-            after, _ = self._apply("transform", params, batch["x"], batch["label"], latents)
+            latents = self._posterior_samples(params, extra, batch, keys, num)
+            after, _ = self._apply("transform", params, extra, batch["x"], batch["label"], latents)
             z = self.network.code(after)
             fitted, extra = self._fit_sigma(params, extra, z, batch)
 
@@ -249,7 +274,18 @@ class VAE(EncoderDecoder):
             loss = -value.mean()
             distortion, rate = -terms.log_likelihood.mean(), -terms.log_ratio.mean()
         metrics = {"elbo": -(distortion + rate), "rate": rate, "distortion": distortion}
+        if self.network.prior == "exemplars":
+            extra = self._refreshed(params, extra, step)
         return loss, extra, metrics, z[0]
+
+    def _refreshed(self, params: Params, extra: Extra, step: jax.Array) -> Extra:
+        """`extra` with new means of those exemplars whose turn it is."""
+        mean = extra["means"]["top"]["mean"]
+        part = -(-len(mean) // REFRESHED_WITHIN)
+        index = (step * part + jnp.arange(part)) % len(mean)
+        exemplars = extra["exemplars"][index].astype(jnp.float32)
+        new = jax.lax.stop_gradient(self._apply("top_mean", params, extra, exemplars))
+        return extra | {"means": {"top": {"mean": mean.at[index].set(new)}}}
 
     def _warmed_up(self, step: jax.Array) -> jax.Array:
         """The part of beta, or of what is regularised, that counts at a step."""
@@ -261,25 +297,25 @@ class VAE(EncoderDecoder):
         What is returned is the mean of p(x|z), as is the custom.
         """
         label = condition.get("label", jnp.zeros(len(keys), jnp.int32))
-        z = self._apply("sample_prior", params, keys, label, options["temperature"])
+        z = self._apply("sample_prior", params, extra, keys, label, options["temperature"])
         return self.decode(params, extra, z, condition)
 
     def prior_samples(self, params, extra, batch, keys, num) -> jax.Array:
         self._require_one_layer()
         each = jax.vmap(lambda i: keys_lib.fold(keys, i))(jnp.arange(num))
-        draw = lambda k: self._apply("sample_prior", params, k, batch["label"], 1.0)  # noqa: E731
-        return jax.vmap(draw)(each)
+        draw = functools.partial(self._apply, "sample_prior", params, extra)
+        return jax.vmap(lambda keys: draw(keys, batch["label"], 1.0))(each)
 
     def log_prior(self, params, extra, batch, z) -> jax.Array:
         self._require_one_layer()
-        return self._apply("log_prior", params, [z], batch["label"])[0]
+        return self._apply("log_prior", params, extra, [z], batch["label"])[0]
 
     def log_likelihood(self, params, extra, batch, z) -> jax.Array:
         return self._log_likelihood(params, extra, z, batch)
 
     def simulate(self, params, extra, batch, keys) -> tuple[jax.Array, jax.Array]:
         z = self.prior_samples(params, extra, batch, keys_lib.named(keys, "z"), 1)[0]
-        outputs = self._apply("decode", params, z, batch["label"])
+        outputs = self._apply("decode", params, extra, z, batch["label"])
         return self._likelihood(extra).sample(outputs, keys_lib.named(keys, "x")), z
 
     def _require_one_layer(self) -> None:
@@ -290,32 +326,51 @@ class VAE(EncoderDecoder):
             )
 
     def log_weights(self, params, extra, batch, keys, num_samples) -> LogWeights:
-        latents = self._posterior_samples(params, batch, keys, num_samples)
+        latents = self._posterior_samples(params, extra, batch, keys, num_samples)
         return self._log_weights(params, extra, batch, latents)
 
     def sample_posterior(self, params, extra, batch, keys):
         """One draw of q(z1|x), behind its flow if it has one."""
-        latents = self._posterior_samples(params, batch, keys, 1)
-        latents, _ = self._apply("transform", params, batch["x"], batch["label"], latents)
+        latents = self._posterior_samples(params, extra, batch, keys, 1)
+        latents, _ = self._apply("transform", params, extra, batch["x"], batch["label"], latents)
         return self.network.code(latents)[0]
 
-    def _posterior_samples(self, params, batch, keys, num: int) -> list[jax.Array]:
+    def _posterior_samples(self, params, extra, batch, keys, num: int) -> list[jax.Array]:
         """`num` draws of every stochastic layer, each [num, B, L]."""
         sizes = self.network.latent_dims
         noise = keys_lib.normal(keys, (num, sum(sizes))).swapaxes(0, 1)
         ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
         parts = jnp.split(noise, ends, -1)
-        return self._apply("sample_posterior", params, batch["x"], batch["label"], parts)
+        return self._apply("sample_posterior", params, extra, batch["x"], batch["label"], parts)
 
     def _log_weights(self, params, extra, batch, latents, drop_score: bool = False) -> LogWeights:
         # Without the score function q's density is a function of z alone, not of its parameters.
         of_posterior = jax.lax.stop_gradient(params) if drop_score else params
         log_posterior = self._apply(
-            "log_posterior", of_posterior, batch["x"], batch["label"], latents
+            "log_posterior", of_posterior, extra, batch["x"], batch["label"], latents
         )
-        latents, log_det = self._apply("transform", params, batch["x"], batch["label"], latents)
-        log_prior = self._apply("log_prior", params, latents, batch["label"])
+        latents, log_det = self._apply(
+            "transform", params, extra, batch["x"], batch["label"], latents
+        )
+        log_prior = self._log_prior(params, extra, batch, latents)
         log_ratios = (log_prior - log_posterior).at[0].add(log_det)
         z = self.network.code(latents)
         log_likelihood = self._log_likelihood(params, extra, z, batch)
         return LogWeights(log_likelihood, log_ratios)
+
+    def _log_prior(self, params, extra, batch, latents) -> jax.Array:
+        """log p(z) of each layer, [D, K, B] in nats.
+
+        An example that trains is none of its own exemplars. Of the others those nearest to z, by
+        the means that were kept, are encoded anew: their sum is a lower bound of that over all, and
+        moves the encoder (Norouzi et al. 2020, arXiv 2004.04795, section 3).
+        """
+        if self.network.prior != "exemplars" or "index" not in batch:
+            return self._apply("log_prior", params, extra, latents, batch["label"])
+        means, own = extra["means"]["top"]["mean"], batch["index"]
+        fixed = jax.lax.stop_gradient(latents[-1])
+        index = priors.nearest(fixed, means, own, self.prior_neighbours)
+        exemplars = extra["exemplars"][index].astype(jnp.float32)
+        terms = self._apply("log_prior", params, extra, latents, batch["label"], exemplars)
+        others = len(means) - (own < len(means))
+        return terms.at[-1].add(jnp.log(self.prior_neighbours) - jnp.log(others))

@@ -33,7 +33,7 @@ ACTIVATIONS = {
     "gated": nn.glu,
 }
 
-PRIORS = ("standard_normal", "label", "mixture", "vamp", "flow")
+PRIORS = ("standard_normal", "label", "mixture", "vamp", "exemplars", "flow")
 
 _glorot = nn.initializers.glorot_uniform()
 
@@ -296,6 +296,7 @@ class VAENetwork(nn.Module):
             "label": lambda: priors.LabelNormal(size),
             "mixture": lambda: priors.MixtureOfGaussians(size, self.prior_components),
             "vamp": lambda: priors.PseudoInputs(self.prior_components, self.spec.shape),
+            "exemplars": lambda: priors.Exemplars(self.prior_components, size),
             "flow": lambda: self._autoregressive(
                 size, self.prior_flow_steps, self.prior_flow_hidden, elementwise.Affine()
             ),
@@ -352,14 +353,29 @@ class VAENetwork(nn.Module):
             terms.append(network(below).log_prob(z))
         return jnp.stack(terms)
 
-    def log_prior(self, latents: Sequence[jax.Array], label: jax.Array) -> jax.Array:
-        """log p(z) in nats of each layer: latents [..., B, L] of each -> [D, ..., B]."""
+    def log_prior(
+        self, latents: Sequence[jax.Array], label: jax.Array, exemplars: jax.Array | None = None
+    ) -> jax.Array:
+        """log p(z) in nats of each layer: latents [..., B, L] of each -> [D, ..., B].
+
+        With `exemplars` [..., B, K, *shape], examples in model units, the topmost layer's prior is
+        of what the encoder makes of these alone.
+        """
         terms = []
         for network, z, upper in zip(self.downward, latents[:-1], latents[1:], strict=True):
             terms.append(network(upper).log_prob(z))
-        return jnp.stack([*terms, self._log_top(latents[-1], label)])
+        return jnp.stack([*terms, self._log_top(latents[-1], label, exemplars)])
 
-    def _log_top(self, z: jax.Array, label: jax.Array) -> jax.Array:
+    def top_mean(self, x: jax.Array) -> jax.Array:
+        """x [..., *shape] in model units -> the mean of q of the topmost layer, [..., L]."""
+        flat = x.reshape(-1, *self.spec.shape)
+        mean = self._top_posterior(flat, jnp.zeros(len(flat), jnp.int32)).mean
+        return mean.reshape(*x.shape[: x.ndim - len(self.spec.shape)], -1)
+
+    def _log_top(self, z: jax.Array, label: jax.Array, exemplars: jax.Array | None) -> jax.Array:
+        if exemplars is not None:
+            _, log_variance = self._components(label)
+            return priors.log_prob(z, self.top_mean(exemplars), log_variance)
         if self.prior != "flow":
             return priors.log_prob(z, *self._components(label))
         noise, log_det = self.top(z)

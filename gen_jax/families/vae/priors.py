@@ -64,6 +64,37 @@ class PseudoInputs(nn.Module):
         return self.param("inputs", nn.initializers.zeros, shape)
 
 
+class Exemplars(nn.Module):
+    """Normal distributions of one variance around what the encoder makes of training examples.
+
+    Norouzi et al. 2020 (Exemplar VAE, arXiv 2004.04795), section 3. The means are no parameters,
+    but state that the family keeps, which knows the examples.
+    """
+
+    num_components: int
+    latent_dim: int
+
+    @nn.compact
+    def __call__(self, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Means [K, L], and the log variance [1, L] of all of them."""
+        shape = (self.num_components, self.latent_dim)
+        mean = self.variable("means", "mean", jnp.zeros, shape).value
+        log_variance = self.param("log_variance", nn.initializers.zeros, ())
+        return mean, jnp.broadcast_to(log_variance, (1, self.latent_dim))
+
+
+def nearest(z: jax.Array, means: jax.Array, left_out: jax.Array, count: int) -> jax.Array:
+    """Which `count` of the means [K, L] are nearest to each z [S, B, L]: indices [S, B, count].
+
+    One of them, `left_out` [B], is none of an example's; K and more stands for none.
+    """
+    squared = (means * means).sum(-1) - 2 * z @ means.T
+    squared = jnp.where(jnp.arange(len(means)) == left_out[:, None], jnp.inf, squared)
+    # Of rows alone there is a fast form on CPU.
+    _, index = jax.lax.top_k(-squared.reshape(-1, len(means)), count)
+    return index.reshape(*z.shape[:-1], count)
+
+
 REQUIREMENTS = (
     Requirement(
         {"prior": only("label")},
@@ -75,9 +106,19 @@ REQUIREMENTS = (
         {"prior": only("vamp")}, {"conditional": only(False)}, "pseudo-inputs have no labels"
     ),
     Requirement(
+        {"prior": only("exemplars")},
+        {"conditional": only(False)},
+        "exemplars are of every label",
+    ),
+    Requirement(
         {"prior": only("vamp")},
         {"flow_steps": only(0)},
         "it is a mixture of Gaussian posteriors, and a flow's are none",
+    ),
+    Requirement(
+        {"prior": only("exemplars")},
+        {"flow_steps": only(0)},
+        "it is around the means of Gaussian posteriors, and a flow's have none",
     ),
     Requirement(
         {"prior": only("vamp")},
@@ -90,7 +131,8 @@ REQUIREMENTS = (
 def log_prob(z: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:
     """ln of an equally weighted mixture of K diagonal Gaussians, in nats.
 
-    z [..., L] and components [K, L], or [..., K, L] with one mixture for each z -> [...].
+    z [..., L] and components [K, L], or [..., K, L] with one mixture for each z -> [...]. A log
+    variance [1, L] is that of all components.
 
     The square is multiplied out, so that products of matrices do the work: on CPU a VampPrior's
     training step takes a third of the time. Centred first, as what cancels grows with the distance
@@ -103,7 +145,7 @@ def log_prob(z: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Arra
     squared = product(z * z, precision) - 2 * product(z, mean * precision)
     squared += (mean * mean * precision).sum(-1)
     normalizer = (log_variance + jnp.log(2 * jnp.pi)).sum(-1)
-    terms = -(squared + normalizer) / 2
+    terms = -(squared + normalizer) / 2  # [..., K]
     return jax.nn.logsumexp(terms, -1) - jnp.log(terms.shape[-1])
 
 
@@ -112,8 +154,9 @@ def sample(
 ) -> jax.Array:
     """One draw for each key [N] of the mixture of [K, L], or of [N, K, L] -> [N, L].
 
-    The temperature multiplies standard deviations.
+    The temperature multiplies standard deviations. The log variance is as in `log_prob`.
     """
+    log_variance = jnp.broadcast_to(log_variance, mean.shape)
 
     def draw(key, mean, log_variance):
         which, noise = jax.random.split(key)

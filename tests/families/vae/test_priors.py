@@ -1,5 +1,8 @@
 """Priors and stochastic layers, against numpy and a linear Gaussian hierarchy."""
 
+import functools
+
+import cli
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +10,12 @@ import pytest
 from drawing import sample
 from scipy import special, stats
 
+import gen_jax
 from gen_jax import families, keys
 from gen_jax.data.spec import DataSpec
+from gen_jax.errors import UserError
 from gen_jax.evaluation import likelihood
+from gen_jax.families.vae import family as family_lib
 from gen_jax.families.vae import priors
 
 RNG = np.random.default_rng(0)
@@ -56,6 +62,7 @@ SPEC = DataSpec("binary", (4, 4, 1), levels=2, num_classes=3)
 def build(spec=SPEC, **changes):
     model = families.default_model("vae")
     model.update(hidden=(8,), latent_dim=2, upper_hidden=(6,), prior_components=5)
+    model.update(prior_neighbours=4)
     model.update(**changes)
     return families.build("vae", model, spec)
 
@@ -72,7 +79,7 @@ EACH = keys.per_example(keys.stream(0, "test"), jnp.arange(6))
     ("prior", "upper"),
     [
         *[("mixture", ()), ("vamp", (3,)), ("label", ()), ("standard_normal", (3, 2))],
-        *[("flow", ()), ("flow", (2,))],
+        *[("flow", ()), ("flow", (2,)), ("exemplars", ()), ("exemplars", (3,))],
     ],
 )
 def test_every_prior_on_every_number_of_layers(prior, upper):
@@ -98,17 +105,137 @@ def test_a_vamp_priors_components_are_the_posteriors_of_its_inputs():
     of_inputs = {"x": inputs, "label": jnp.zeros(5, jnp.int32)}
     mean, log_variance = family.encode(params, extra, of_inputs)
     z = jnp.float32(RNG.normal(size=(7, 2)))
-    found = family._apply("log_prior", params, [z], jnp.zeros(7, jnp.int32))[0]
+    found = family._apply("log_prior", params, extra, [z], jnp.zeros(7, jnp.int32))[0]
     np.testing.assert_allclose(found, priors.log_prob(z, mean, log_variance), rtol=1e-5)
+
+
+def moved(params):
+    return jax.tree.map(lambda p: p + 0.3 * jnp.float32(RNG.normal(size=p.shape)), params)
+
+
+def top_draws(family, params, extra, given, num):
+    """Draws of all layers, and q's log densities of them, as training has them."""
+    each = keys.named(EACH, "posterior")
+    return family._posterior_samples(params, extra, given, each, num)
+
+
+@pytest.mark.parametrize("changes", [{}, {"upper_latent_dims": (3,)}, {"top_down": True}])
+def test_an_exemplar_prior_leaves_out_the_example_that_trains(changes):
+    if "top_down" in changes:
+        changes |= {"upper_latent_dims": (3,), "hidden": (8, 7)}
+    family, given = build(prior="exemplars", **changes), batch()
+    params, extra = family.init(jax.random.key(0), given)
+    np.testing.assert_array_equal(extra["exemplars"], given["x"][:5])
+    params = moved(params)
+    params["vae"]["top"]["log_variance"] = jnp.float32(-0.7)
+    z = np.float64(top_draws(family, params, extra, given, 2)[-1])
+    fresh = np.float64(family._apply("top_mean", params, {}, given["x"][:5]))
+    # Examples 2, 0 and 4 are exemplars, 5 and more are none.
+    index = np.array([2, 0, 5, 9, 4, 7])
+    expected = np.zeros((2, 6))
+    for draw in range(2):
+        for row, own in enumerate(index):
+            means = np.delete(fresh, own, 0) if own < 5 else fresh
+            variances = np.full_like(means, -0.7)
+            whole = mixture_density(z[draw, row], means, variances)
+            # Four neighbours are all the others of an exemplar, and all but one of five.
+            distance = np.square(np.float64(extra["means"]["top"]["mean"]) - z[draw, row]).sum(-1)
+            far = distance.argmax() if own >= 5 else None
+            kept = means if far is None else np.delete(means, far, 0)
+            expected[draw, row] = whole
+            if far is not None:
+                near = mixture_density(z[draw, row], kept, variances[:4]) + np.log(4 / 5)
+                assert near <= whole
+                expected[draw, row] = near
+    trained = given | {"index": jnp.asarray(index)}
+    latents = top_draws(family, params, extra, given, 2)
+    found = family._log_weights(params, extra, trained, latents)
+    known = family._log_weights(params, extra, given, latents)
+    log_q = family._apply("log_posterior", params, extra, given["x"], given["label"], latents)
+    np.testing.assert_allclose(found.log_ratios[-1] + log_q[-1], expected, rtol=2e-4)
+    # Elsewhere the mixture is of all, by the means that are kept.
+    kept = np.float64(extra["means"]["top"]["mean"])
+    plain = mixture_density(z.reshape(12, -1), kept, np.full_like(kept, -0.7)).reshape(2, 6)
+    np.testing.assert_allclose(known.log_ratios[-1] + log_q[-1], plain, rtol=2e-4)
+
+
+def test_what_is_kept_of_exemplars_is_made_anew_in_turn(monkeypatch):
+    monkeypatch.setattr(family_lib, "REFRESHED_WITHIN", 3)  # two of five a step
+    family, given = build(prior="exemplars"), batch()
+    params, extra = family.init(jax.random.key(0), given)
+    params = moved(params)
+    fresh = np.asarray(family._apply("top_mean", params, {}, given["x"][:5]))
+    start = np.asarray(extra["means"]["top"]["mean"])
+    given["index"] = jnp.arange(6)
+    losses = jax.jit(functools.partial(family.losses, ("vae",)))
+    for step, new in enumerate([{0, 1}, {0, 1, 2, 3}, {0, 1, 2, 3, 4}]):
+        _, extra, _ = losses(params, extra, given, EACH, jnp.int32(step))
+        found = np.asarray(extra["means"]["top"]["mean"])
+        for row in range(5):
+            np.testing.assert_allclose(found[row], (fresh if row in new else start)[row], atol=1e-5)
+
+
+def test_a_loss_of_exemplars_moves_the_encoder_through_them():
+    family, given = build(prior="exemplars"), batch()
+    params, extra = family.init(jax.random.key(0), given)
+    given["index"] = jnp.arange(6)
+    latents = jax.lax.stop_gradient(top_draws(family, params, extra, given, 1))
+
+    def prior(params):
+        return family._log_prior(params, extra, given, latents)[-1].sum()
+
+    grads = jax.grad(prior)(params)["vae"]
+    assert all((np.asarray(leaf) != 0).any() for leaf in jax.tree.leaves(grads["encoder"]))
+    assert float(grads["top"]["log_variance"]) != 0
+
+
+def test_exemplars_that_are_not_there_are_refused():
+    with pytest.raises(UserError, match=r"prior_neighbours=4 or fewer"):
+        build(prior="exemplars", prior_neighbours=5)
+    family = build(prior="exemplars", prior_components=7)
+    with pytest.raises(UserError, match=r"have 6, and not 7; use .*prior_components=6"):
+        family.init(jax.random.key(0), batch())
+    with pytest.raises(UserError, match="conditional=False"):
+        build(prior="exemplars", conditional=True)
+
+
+def test_a_run_trains_with_exemplars_of_its_data(tmp_path, monkeypatch):
+    left_out = []
+
+    def nearest(z, means, own, count):
+        jax.debug.callback(left_out.append, own)
+        return plain(z, means, own, count)
+
+    plain = priors.nearest
+    monkeypatch.setattr(priors, "nearest", nearest)
+    x = (RNG.random((1_300, 4, 4)) < 0.5).astype(np.uint8) * 255
+    changes = {"prior": "exemplars", "prior_components": 1_050, "hidden": (8,), "latent_dim": 2}
+    run = gen_jax.fit(
+        str(cli.ROOT / "experiments" / "vae_digits.py:smoke"),
+        workdir=tmp_path / "run",
+        arrays={"x": x},
+        **{f"model.{name}": value for name, value in changes.items()},
+        **{"data.num_validation": 100, "steps": 4, "batch_size": 16, "eval.metrics": ("elbo",)},
+        **{"steps_per_dispatch": 2, "log_every": 2, "eval_every": 4, "checkpoint_every": 4},
+    )
+    jax.effects_barrier()
+    seen = np.concatenate(left_out)
+    # No example twice in four steps of sixteen, of a thousand.
+    assert len(seen) == len(set(seen.tolist())) == 64 and seen.max() < 1_070
+    extra = run.subject.extra
+    first = run.experiment.dataset.batch("train", np.arange(1_050))["x"]
+    np.testing.assert_array_equal(extra["exemplars"], first)
+    assert run.sample(3).shape == (3, 4, 4, 1)
+    assert np.isfinite(run.evaluate("elbo")["elbo"].value)
 
 
 def test_a_label_prior_is_of_its_label():
     family, given = build(prior="label"), batch()
-    params, _ = family.init(jax.random.key(0), given)
+    params, extra = family.init(jax.random.key(0), given)
     kernel = RNG.normal(size=(3, 4)).astype(np.float32)
     params["vae"]["top"]["parameters"]["kernel"] = jnp.asarray(kernel)
     z = RNG.normal(size=(3, 2)).astype(np.float32)
-    found = family._apply("log_prior", params, [jnp.asarray(z)], jnp.arange(3))[0]
+    found = family._apply("log_prior", params, extra, [jnp.asarray(z)], jnp.arange(3))[0]
     expected = stats.norm.logpdf(z, kernel[:, :2], np.exp(kernel[:, 2:] / 2)).sum(-1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert family.given == ("label",)
@@ -116,23 +243,23 @@ def test_a_label_prior_is_of_its_label():
 
 def test_a_flow_prior_has_density_one_and_its_samples_follow_it():
     family, given = build(prior="flow", prior_flow_steps=2, prior_flow_hidden=(6,)), batch()
-    params, _ = family.init(jax.random.key(0), given)
+    params, extra = family.init(jax.random.key(0), given)
     shift = lambda leaf: leaf + 0.15 * jnp.float32(RNG.normal(size=leaf.shape))  # noqa: E731
     params["vae"]["top"] = jax.tree.map(shift, params["vae"]["top"])
     side = np.linspace(-15, 15, 601)
     z = jnp.float32(np.stack(np.meshgrid(side, side, indexing="ij"), -1))  # [601, 601, 2]
-    log_prior = jax.jit(lambda z: family._apply("log_prior", params, [z], jnp.zeros(601))[0])
+    log_prior = jax.jit(lambda z: family._apply("log_prior", params, extra, [z], jnp.zeros(601))[0])
     density = np.exp(np.float64(log_prior(z))) * 0.05**2
     assert density.sum() == pytest.approx(1, abs=0.005)
     each = keys.per_example(keys.stream(0, "x"), jnp.arange(20_000))
     label = jnp.zeros(20_000, jnp.int32)
-    drawn = np.asarray(family._apply("sample_prior", params, each, label, 1.0))
+    drawn = np.asarray(family._apply("sample_prior", params, extra, each, label, 1.0))
     moments = [np.tensordot(density, np.asarray(z) ** power, 2) for power in (1, 2)]
     for power, moment in enumerate(moments, 1):
         error = (drawn**power).std(0) / 20_000**0.5
         assert (np.abs((drawn**power).mean(0) - moment) < 5 * error + 0.005).all()
     assert np.abs(moments[0]).max() > 0.1  # it is not the standard normal that it starts near
-    cold = np.asarray(family._apply("sample_prior", params, each[:9], label[:9], 0.0))
+    cold = np.asarray(family._apply("sample_prior", params, extra, each[:9], label[:9], 0.0))
     assert (np.abs(cold - cold[0]) < 1e-5).all()
 
 
