@@ -79,6 +79,13 @@ class DataSpec:
         return math.prod(self.shape)
 
     @property
+    def num_values(self) -> int:
+        """What an element of x may be: 2, `levels` or the tokens; 0 for real numbers."""
+        if self.kind == "binary":
+            return 2
+        return self.levels if self.kind == "bytes" else len(self.vocabulary)
+
+    @property
     def is_dequantized(self) -> bool:
         return self.kind == "real" and self.levels > 0
 

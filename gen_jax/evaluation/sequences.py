@@ -147,8 +147,7 @@ def _mean(context: Context, terms: np.ndarray, unit: str, more: dict | None = No
 def _ngram(context: Context, reach: int) -> np.ndarray:
     """log p of each element by an n-gram of the training split, [N, T]."""
     spec, train = context.dataset.spec, context.dataset.splits["train"]
-    values = len(spec.vocabulary) or spec.levels
-    model = counting.KneserNey(counting.pieces(train), values, reach)
+    model = counting.KneserNey(counting.pieces(train), spec.num_values, reach)
     rows = _rows(context)
     return model.log_prob(rows["x"].astype(np.int64), rows["length"])
 

@@ -117,3 +117,16 @@ def test_pictures_become_data_and_pictures_again(spec):
     x = spec.from_uint8(pictures)
     spec.check(x.repeat(2, 1).repeat(2, 2))
     np.testing.assert_array_equal(spec.to_uint8(x), pictures)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        (DataSpec("binary", (3,), 256), 2),
+        (DataSpec("bytes", (3,), 17), 17),
+        (DataSpec("tokens", (3,), vocabulary=("a", "b", "c")), 3),
+        (DataSpec("real", (3,), 256), 0),
+    ],
+)
+def test_what_an_element_may_be(spec, expected):
+    assert spec.num_values == expected

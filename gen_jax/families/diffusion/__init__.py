@@ -159,8 +159,7 @@ def build(
     common = {"spec": spec, "given": given, "label_dropout": model.label_dropout}
     channels = spec.shape[-1] if spec.is_image else 1
     if model.process == "absorbing":
-        values = len(spec.vocabulary) or spec.levels
-        network = _network(model, spec, channels * values)
+        network = _network(model, spec, channels * spec.num_values)
         return AbsorbingDiffusion(network=network, bound_steps=model.bound_steps, **common)
     process = Process(model.schedule, model.scaling, model.prediction)
     network = _network(model, spec, spec.shape[-1])

@@ -39,11 +39,6 @@ class AbsorbingDiffusion:
 
     turns = (("denoiser",),)
 
-    @property
-    def num_values(self) -> int:
-        """V, of an element."""
-        return len(self.spec.vocabulary) or self.spec.levels
-
     def init(self, key: jax.Array, batch: Batch) -> tuple[Params, Extra]:
         x = batch["x"].astype(jnp.int32)
         seen = self._seen(x, jnp.zeros(x.shape, bool))
@@ -145,7 +140,9 @@ class AbsorbingDiffusion:
         def step(x, number):
             t = number / steps
             seen = self._seen(x, when >= t)
-            logits = ask(seen, _log_ratio(jnp.full(len(x), t))).reshape(*x.shape, self.num_values)
+            logits = ask(seen, _log_ratio(jnp.full(len(x), t))).reshape(
+                *x.shape, self.spec.num_values
+            )
             own = keys_lib.uniform(keys_lib.fold(keys, number.astype(jnp.int32)), logits.shape[1:])
             gumbel = -jnp.log(-jnp.log(jnp.clip(own, 1e-7, 1 - 1e-7)))
             drawn = jnp.argmax(logits + gumbel, -1).astype(jnp.int32)
@@ -159,7 +156,7 @@ class AbsorbingDiffusion:
     def _hidden_nats(self, params, x, hidden, there, t, context) -> jax.Array:
         """-log p of the hidden elements that there are, summed: [B]."""
         logits = self._ask(params, self._seen(x, ~hidden & there), _log_ratio(t), context)
-        log_p = jax.nn.log_softmax(logits.reshape(*x.shape, self.num_values), -1)
+        log_p = jax.nn.log_softmax(logits.reshape(*x.shape, self.spec.num_values), -1)
         nats = -jnp.take_along_axis(log_p, x[..., None], -1)[..., 0]
         return (nats * (hidden & there)).reshape(len(x), -1).sum(1)
 
@@ -168,7 +165,7 @@ class AbsorbingDiffusion:
 
     def _seen(self, x: jax.Array, seen: jax.Array) -> jax.Array:
         """Which value each element has, or that it is hidden: one of V + 1 numbers is 1."""
-        values = self.num_values
+        values = self.spec.num_values
         one = jax.nn.one_hot(jnp.where(seen, x, values), values + 1)
         # Channels of an image with the values of each; of a sequence the values alone.
         return one.reshape(*x.shape[:-1], -1) if self.spec.is_image else one

@@ -137,8 +137,8 @@ def test_elements_behind_the_end_cost_nothing():
 @pytest.mark.parametrize(
     ("spec", "network"),
     [
-        (DataSpec("binary", (8, 6, 1), 2, num_classes=3), "unet"),
-        (DataSpec("binary", (4, 4, 3), 2, num_classes=3), "transformer"),
+        (DataSpec("binary", (8, 6, 1), 256, num_classes=3), "unet"),
+        (DataSpec("binary", (4, 4, 3), 17, num_classes=3), "transformer"),
         (DataSpec("tokens", (9,), vocabulary=tuple("abcde"), medium="text"), "transformer"),
     ],
 )
@@ -153,6 +153,8 @@ def test_networks_learn_what_is_hidden(spec, network):
     x = jnp.int32(x) if spec.vocabulary else jnp.float32(x)
     batch = {"x": x, "label": jnp.arange(4) % 3}
     params, extra = jax.jit(family.init)(jax.random.key(0), batch)
+    # What is said of each element is a number for each of its values, whatever grey was stored.
+    assert family.network.outputs == values * (spec.shape[-1] if spec.is_image else 1)
     move = lambda leaf: leaf + 0.1 * RNG.normal(size=leaf.shape).astype(np.float32)  # noqa: E731
     params = jax.tree.map(move, params)
     loss = lambda p: family.losses(("denoiser",), p, extra, batch, keys_of(4), 0)[0]["denoiser"]  # noqa: E731
