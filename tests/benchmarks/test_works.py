@@ -45,6 +45,23 @@ def test_networks_are_of_one_size(contest):
     assert parameters(contest.experiment()) == torch_parameters(contest.torch_network())
 
 
+def test_networks_of_images_give_images():
+    torch = pytest.importorskip("torch")
+    x = torch.rand(2, 1, 28, 28)
+    with torch.no_grad():
+        assert diffusion.torch_network()(x, torch.zeros(2)).shape == x.shape
+        assert pixelcnn.torch_network()(x).shape == x.shape
+        assert flow.torch_network()(x).shape == (2,)
+
+
+def test_a_pixel_is_told_of_those_before_it_alone():
+    torch = pytest.importorskip("torch")
+    x = torch.rand(1, 1, 28, 28, requires_grad=True)
+    pixelcnn.torch_network()(x)[0, 0, 14, 13].backward()
+    reached = x.grad[0, 0].flatten() != 0
+    assert reached[: 14 * 28 + 13].any() and not reached[14 * 28 + 13 :].any()
+
+
 def test_transformers_are_of_one_size():
     pytest.importorskip("torch")
     ours = parameters(autoregressive.experiment())
