@@ -1,7 +1,7 @@
 """PyTorch's side: as many threads as JAX has, the same data, and waiting for the device."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -27,6 +27,34 @@ def images(x: np.ndarray) -> torch.Tensor:
 def compiled(function: Callable) -> Callable:
     """torch.compile; on a GPU with CUDA graphs."""
     return torch.compile(function, mode="reduce-overhead" if device() == "cuda" else "default")
+
+
+def choice(data: torch.Tensor, count: int) -> torch.Tensor:
+    """So many rows at random."""
+    return data[torch.randint(len(data), (count,), device=data.device)]
+
+
+def trainer(
+    parameters: Iterable, loss_of: Callable, draw: Callable, steps: int, with_compiler: bool
+) -> Runner:
+    """A straightforward training loop: the gradient of `loss_of(*draw())`, and Adam."""
+    optimizer = torch.optim.Adam(parameters, lr=1e-3)
+    loss_of = compiled(loss_of) if with_compiler else loss_of
+
+    def step():
+        inputs = draw()
+        optimizer.zero_grad(set_to_none=True)
+        loss_of(*inputs).backward()
+        optimizer.step()
+
+    return repeated(step, steps)
+
+
+def sampler(network: Callable, num: int) -> Runner:
+    """Draws `num` samples a time, by the method `sample` of what `network()` makes."""
+    setup()
+    model = network().to(device()).eval()
+    return repeated(lambda: model.sample(num, device()).cpu(), 1)
 
 
 def repeated(step: Callable[[], None], steps: int) -> Runner:

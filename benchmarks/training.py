@@ -12,7 +12,6 @@ from gen_jax import families, parallel
 from gen_jax.data.examples import ArrayExamples
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec
-from gen_jax.evaluation import Subject
 from gen_jax.experiment import Experiment
 from gen_jax.training import optimizers
 
@@ -61,9 +60,7 @@ def runner(experiment: Experiment) -> Runner:
 def sampler(experiment: Experiment, num: int) -> Runner:
     """Draws `num` samples a time, as `launch.py sample` does, of a model that has not trained."""
     parallel.setup()
-    state = experiment.init()
-    options = experiment.config.sample.to_dict()
-    subject = Subject(experiment.family, experiment.spec, state.params, state.extra, options)
+    subject = experiment.subject(experiment.init())
 
     def run(count: int) -> None:
         for seed in range(count):

@@ -1,6 +1,7 @@
 """A piece of work that several contestants do, and the registry of them."""
 
 import dataclasses
+import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -26,6 +27,57 @@ class Work:
     unit: str
     contestants: dict[str, Callable[[], Runner]]
     cost: Callable[[], tuple[float, float]] | None = None
+
+
+def of_training(
+    name: str,
+    steps: int,
+    experiment: Callable,
+    torch_runner: Callable[[bool], Runner],
+    compiles: bool = True,
+) -> Work:
+    """Training steps of a config, and of a plain rendering in PyTorch.
+
+    Args:
+      name: of the work.
+      steps: of one time of it, which is the config's `steps_per_dispatch`.
+      experiment: `() -> Experiment`, gen_jax's.
+      torch_runner: `(compiled) -> Runner`, with torch.compile or without.
+      compiles: whether torch.compile can do it.
+    """
+
+    def gen_jax() -> Runner:
+        from benchmarks import training
+
+        return training.runner(experiment())
+
+    def cost() -> tuple[float, float]:
+        from benchmarks import training
+
+        return training.work_cost(experiment())
+
+    contestants = {"gen_jax": gen_jax, "pytorch": functools.partial(torch_runner, False)}
+    if compiles:
+        contestants["pytorch_compiled"] = functools.partial(torch_runner, True)
+    return Work(name, f"{steps} steps", contestants, cost)
+
+
+def of_sampling(
+    name: str, unit: str, num: int, experiment: Callable, torch_network: Callable
+) -> Work:
+    """`num` samples of a config's model, and of PyTorch's by its method `sample(num, device)`."""
+
+    def gen_jax() -> Runner:
+        from benchmarks import training
+
+        return training.sampler(experiment(), num)
+
+    def torch_runner() -> Runner:
+        from benchmarks import pytorch
+
+        return pytorch.sampler(torch_network, num)
+
+    return Work(name, unit, {"gen_jax": gen_jax, "pytorch": torch_runner})
 
 
 def find() -> dict[str, Work]:

@@ -446,7 +446,7 @@ def make(name: str, spec: DataSpec, **options: Any) -> Likelihood:
     if name == "discretized_logistic_mixture":
         return DiscretizedLogisticMixture(spec.shape, spec.levels, **options)
     kind = {"categorical": Categorical, "discretized_logistic": DiscretizedLogistic}[name]
-    return kind(spec.shape, spec.levels or len(spec.vocabulary))
+    return kind(spec.shape, spec.num_values)
 
 
 # The keys of a family whose output is a likelihood.

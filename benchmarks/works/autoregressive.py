@@ -1,8 +1,6 @@
 """nanoGPT's recipe for CPUs: a causal transformer over windows of 64 characters."""
 
-import functools
-
-from benchmarks.work import Runner, Work
+from benchmarks.work import Runner, of_sampling, of_training
 
 STEPS = 20  # of one time of the training
 SAMPLES = 32  # of one time of the sampling
@@ -98,19 +96,7 @@ def torch_network():
     return GPT()
 
 
-def _gen_jax_runner() -> Runner:
-    from benchmarks import training
-
-    return training.runner(experiment())
-
-
-def _cost() -> tuple[float, float]:
-    from benchmarks import training
-
-    return training.work_cost(experiment())
-
-
-def _torch_runner(compiled: bool = False) -> Runner:
+def _torch_runner(compiled: bool) -> Runner:
     """A straightforward training loop: text in memory, windows at random, AdamW, clipping."""
     import torch
     from torch.nn.functional import cross_entropy
@@ -147,39 +133,9 @@ def _torch_runner(compiled: bool = False) -> Runner:
     return pytorch.repeated(step, STEPS)
 
 
-def _gen_jax_sampler() -> Runner:
-    from benchmarks import training
-
-    return training.sampler(experiment(), SAMPLES)
-
-
-def _torch_sampler() -> Runner:
-    from benchmarks import pytorch
-
-    pytorch.setup()
-    network = torch_network().to(pytorch.device()).eval()
-
-    def run(count: int) -> None:
-        for _ in range(count):
-            network.sample(SAMPLES, pytorch.device()).cpu()
-
-    return run
-
+_TEXTS = f"{SAMPLES} texts of {WINDOW} characters"
 
 WORKS = [
-    Work(
-        "char_transformer",
-        f"{STEPS} steps",
-        {
-            "gen_jax": _gen_jax_runner,
-            "pytorch": _torch_runner,
-            "pytorch_compiled": functools.partial(_torch_runner, compiled=True),
-        },
-        _cost,
-    ),
-    Work(
-        "char_transformer_samples",
-        f"{SAMPLES} texts of {WINDOW} characters",
-        {"gen_jax": _gen_jax_sampler, "pytorch": _torch_sampler},
-    ),
+    of_training("char_transformer", STEPS, experiment, _torch_runner),
+    of_sampling("char_transformer_samples", _TEXTS, SAMPLES, experiment, torch_network),
 ]

@@ -1,8 +1,6 @@
 """Training the judge, without the augmentation of its images."""
 
-import functools
-
-from benchmarks.work import Runner, Work
+from benchmarks.work import Runner, of_training
 
 STEPS = 4  # of one time of the work
 BATCH = 128
@@ -21,18 +19,6 @@ def experiment():
     )
 
 
-def _gen_jax() -> Runner:
-    from benchmarks import training
-
-    return training.runner(experiment())
-
-
-def _cost() -> tuple[float, float]:
-    from benchmarks import training
-
-    return training.work_cost(experiment())
-
-
 def torch_network():
     """Images to the features of a judge, and these to its logits."""
     from torch import nn
@@ -44,7 +30,7 @@ def torch_network():
     return features, nn.Sequential(nn.Dropout(0.5), nn.Linear(128, 10))
 
 
-def _torch(compiled: bool = False) -> Runner:
+def _torch_runner(compiled: bool) -> Runner:
     import torch
     from torch import nn
 
@@ -52,34 +38,17 @@ def _torch(compiled: bool = False) -> Runner:
 
     pytorch.setup()
     network = nn.Sequential(*torch_network()).to(pytorch.device())
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     data = pytorch.images(training.images((28, 28, 1)))
     labels = torch.arange(len(data), device=data.device) % 10
 
     def loss_of(x, label):
         return nn.functional.cross_entropy(network(x), label)
 
-    if compiled:
-        loss_of = pytorch.compiled(loss_of)
-
-    def step():
+    def draw():
         index = torch.randint(len(data), (BATCH,), device=data.device)
-        optimizer.zero_grad(set_to_none=True)
-        loss_of(data[index].float() / 127.5 - 1, labels[index]).backward()
-        optimizer.step()
+        return data[index].float() / 127.5 - 1, labels[index]
 
-    return pytorch.repeated(step, STEPS)
+    return pytorch.trainer(network.parameters(), loss_of, draw, STEPS, compiled)
 
 
-WORKS = [
-    Work(
-        "judge",
-        f"{STEPS} steps",
-        {
-            "gen_jax": _gen_jax,
-            "pytorch": _torch,
-            "pytorch_compiled": functools.partial(_torch, compiled=True),
-        },
-        _cost,
-    )
-]
+WORKS = [of_training("judge", STEPS, experiment, _torch_runner)]

@@ -1,8 +1,6 @@
 """A small U-Net that says what noise was added to 28x28 images, over squares of 2x2 pixels."""
 
-import functools
-
-from benchmarks.work import Runner, Work
+from benchmarks.work import Runner, of_training
 
 STEPS = 5  # of one time of the work
 BATCH, FEATURES, HEADS, PATCH = 32, 48, 4, 2
@@ -115,19 +113,7 @@ def torch_network():
     return UNet()
 
 
-def _gen_jax_runner() -> Runner:
-    from benchmarks import training
-
-    return training.runner(experiment())
-
-
-def _cost() -> tuple[float, float]:
-    from benchmarks import training
-
-    return training.work_cost(experiment())
-
-
-def _torch_runner(compiled: bool = False) -> Runner:
+def _torch_runner(compiled: bool) -> Runner:
     """A straightforward training loop: images in memory, batches at random, Adam."""
     import math
 
@@ -137,7 +123,6 @@ def _torch_runner(compiled: bool = False) -> Runner:
 
     pytorch.setup()
     network = torch_network().to(pytorch.device())
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     data = pytorch.images(training.images((28, 28, 1)))
 
     def loss_of(x, t, noise):
@@ -146,29 +131,13 @@ def _torch_runner(compiled: bool = False) -> Runner:
         said = network(alpha * x + sigma * noise, -2 * torch.log(torch.tan(math.pi / 2 * t)))
         return (said - (alpha * noise - sigma * x)).square().mean()
 
-    if compiled:
-        loss_of = pytorch.compiled(loss_of)
-
-    def step():
-        x = data[torch.randint(len(data), (BATCH,), device=data.device)].float()
+    def draw():
+        x = pytorch.choice(data, BATCH).float()
         x = (x + torch.rand_like(x)) / 128 - 1
         t = 0.001 + 0.998 * torch.rand(BATCH, device=x.device)
-        optimizer.zero_grad(set_to_none=True)
-        loss_of(x, t, torch.randn_like(x)).backward()
-        optimizer.step()
+        return x, t, torch.randn_like(x)
 
-    return pytorch.repeated(step, STEPS)
+    return pytorch.trainer(network.parameters(), loss_of, draw, STEPS, compiled)
 
 
-WORKS = [
-    Work(
-        "unet",
-        f"{STEPS} steps",
-        {
-            "gen_jax": _gen_jax_runner,
-            "pytorch": _torch_runner,
-            "pytorch_compiled": functools.partial(_torch_runner, compiled=True),
-        },
-        _cost,
-    )
-]
+WORKS = [of_training("unet", STEPS, experiment, _torch_runner)]

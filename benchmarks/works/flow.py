@@ -1,8 +1,6 @@
 """A small Real NVP of 28x28 images: couplings on a chess board, then by channels on two scales."""
 
-import functools
-
-from benchmarks.work import Runner, Work
+from benchmarks.work import Runner, of_sampling, of_training
 
 STEPS = 5  # of one time of the training
 SAMPLES = 100  # of one time of the sampling
@@ -155,19 +153,7 @@ def torch_network():
     return RealNVP()
 
 
-def _gen_jax_runner() -> Runner:
-    from benchmarks import training
-
-    return training.runner(experiment())
-
-
-def _cost() -> tuple[float, float]:
-    from benchmarks import training
-
-    return training.work_cost(experiment())
-
-
-def _torch_runner(compiled: bool = False) -> Runner:
+def _torch_runner(compiled: bool) -> Runner:
     """A straightforward training loop: images in memory, batches at random, Adam."""
     import torch
 
@@ -175,57 +161,19 @@ def _torch_runner(compiled: bool = False) -> Runner:
 
     pytorch.setup()
     network = torch_network().to(pytorch.device())
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     data = pytorch.images(training.images((28, 28, 1)))
 
     def loss_of(x):
         return -network(x).mean() / 784
 
-    if compiled:
-        loss_of = pytorch.compiled(loss_of)
+    def draw():
+        x = pytorch.choice(data, BATCH).float()
+        return ((x + torch.rand_like(x)) / 256,)
 
-    def step():
-        x = data[torch.randint(len(data), (BATCH,), device=data.device)].float()
-        optimizer.zero_grad(set_to_none=True)
-        loss_of((x + torch.rand_like(x)) / 256).backward()
-        optimizer.step()
-
-    return pytorch.repeated(step, STEPS)
-
-
-def _gen_jax_sampler() -> Runner:
-    from benchmarks import training
-
-    return training.sampler(experiment(), SAMPLES)
-
-
-def _torch_sampler() -> Runner:
-    from benchmarks import pytorch
-
-    pytorch.setup()
-    network = torch_network().to(pytorch.device()).eval()
-
-    def run(count: int) -> None:
-        for _ in range(count):
-            network.sample(SAMPLES, pytorch.device()).cpu()
-
-    return run
+    return pytorch.trainer(network.parameters(), loss_of, draw, STEPS, compiled)
 
 
 WORKS = [
-    Work(
-        "realnvp",
-        f"{STEPS} steps",
-        {
-            "gen_jax": _gen_jax_runner,
-            "pytorch": _torch_runner,
-            "pytorch_compiled": functools.partial(_torch_runner, compiled=True),
-        },
-        _cost,
-    ),
-    Work(
-        "realnvp_samples",
-        f"{SAMPLES} samples",
-        {"gen_jax": _gen_jax_sampler, "pytorch": _torch_sampler},
-    ),
+    of_training("realnvp", STEPS, experiment, _torch_runner),
+    of_sampling("realnvp_samples", f"{SAMPLES} samples", SAMPLES, experiment, torch_network),
 ]

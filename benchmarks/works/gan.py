@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from itertools import pairwise
 
-from benchmarks.work import Runner, Work
+from benchmarks.work import Runner, Work, of_training
 
 STEPS = 4  # of one time of the work
 BATCH = 64
@@ -46,18 +46,6 @@ def experiment(recipe: str):
     )
 
 
-def _gen_jax_runner(recipe: str) -> Runner:
-    from benchmarks import training
-
-    return training.runner(experiment(recipe))
-
-
-def _cost(recipe: str) -> tuple[float, float]:
-    from benchmarks import training
-
-    return training.work_cost(experiment(recipe))
-
-
 def torch_networks(recipe: str):
     from torch import nn
 
@@ -78,7 +66,7 @@ def torch_networks(recipe: str):
     return generator, discriminator
 
 
-def _torch_runner(recipe: str, compiled: bool = False) -> Runner:
+def _torch_runner(recipe: str, compiled: bool) -> Runner:
     """Alternating updates, each with a minibatch of its own, as gen_jax's turns have."""
     import torch
     from torch.nn.functional import softplus
@@ -147,14 +135,13 @@ def _torch_runner(recipe: str, compiled: bool = False) -> Runner:
 
 
 def _work(recipe: str) -> Work:
-    contestants = {
-        "gen_jax": functools.partial(_gen_jax_runner, recipe),
-        "pytorch": functools.partial(_torch_runner, recipe),
-    }
-    # torch.compile does not take second-order gradients.
-    if RECIPES[recipe].penalty == "none":
-        contestants["pytorch_compiled"] = functools.partial(_torch_runner, recipe, compiled=True)
-    return Work(recipe, f"{STEPS} steps", contestants, functools.partial(_cost, recipe))
+    return of_training(
+        recipe,
+        STEPS,
+        functools.partial(experiment, recipe),
+        functools.partial(_torch_runner, recipe),
+        compiles=RECIPES[recipe].penalty == "none",  # it takes no second-order gradients
+    )
 
 
 WORKS = [_work(recipe) for recipe in RECIPES]

@@ -1,8 +1,6 @@
 """The gated PixelCNN of 28x28 binary images: a vertical and a horizontal stack of convolutions."""
 
-import functools
-
-from benchmarks.work import Runner, Work
+from benchmarks.work import Runner, of_training
 
 STEPS = 5  # of one time of the work
 BATCH, FEATURES, FIRST, KERNEL = 32, 32, 7, 3
@@ -72,19 +70,7 @@ def torch_network():
     return PixelCNN()
 
 
-def _gen_jax_runner() -> Runner:
-    from benchmarks import training
-
-    return training.runner(experiment())
-
-
-def _cost() -> tuple[float, float]:
-    from benchmarks import training
-
-    return training.work_cost(experiment())
-
-
-def _torch_runner(compiled: bool = False) -> Runner:
+def _torch_runner(compiled: bool) -> Runner:
     """A straightforward training loop: images in memory, batches at random, Adam."""
     import torch
     from torch.nn.functional import binary_cross_entropy_with_logits
@@ -93,33 +79,15 @@ def _torch_runner(compiled: bool = False) -> Runner:
 
     pytorch.setup()
     network = torch_network().to(pytorch.device())
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     data = pytorch.images(training.images((28, 28, 1)))
 
     def loss_of(x):
         return binary_cross_entropy_with_logits(network(x), x, reduction="sum") / len(x)
 
-    if compiled:
-        loss_of = pytorch.compiled(loss_of)
+    def draw():
+        return (torch.bernoulli(pytorch.choice(data, BATCH).float() / 255),)
 
-    def step():
-        x = data[torch.randint(len(data), (BATCH,), device=data.device)].float() / 255
-        optimizer.zero_grad(set_to_none=True)
-        loss_of(torch.bernoulli(x)).backward()
-        optimizer.step()
-
-    return pytorch.repeated(step, STEPS)
+    return pytorch.trainer(network.parameters(), loss_of, draw, STEPS, compiled)
 
 
-WORKS = [
-    Work(
-        "pixelcnn",
-        f"{STEPS} steps",
-        {
-            "gen_jax": _gen_jax_runner,
-            "pytorch": _torch_runner,
-            "pytorch_compiled": functools.partial(_torch_runner, compiled=True),
-        },
-        _cost,
-    )
-]
+WORKS = [of_training("pixelcnn", STEPS, experiment, _torch_runner)]

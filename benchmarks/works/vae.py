@@ -2,7 +2,7 @@
 
 import functools
 
-from benchmarks.work import Runner, Work
+from benchmarks.work import Runner, Work, of_training
 
 STEPS = 50  # of one time of the work
 CONV = {
@@ -27,18 +27,6 @@ def experiment(network: str, batch: int, samples: int):
         steps_per_dispatch=STEPS,
         **changes,
     )
-
-
-def _gen_jax_runner(*arguments) -> Runner:
-    from benchmarks import training
-
-    return training.runner(experiment(*arguments))
-
-
-def _cost(*arguments) -> tuple[float, float]:
-    from benchmarks import training
-
-    return training.work_cost(experiment(*arguments))
 
 
 def torch_networks(network: str):
@@ -67,7 +55,7 @@ def torch_networks(network: str):
     return encoder, decoder
 
 
-def _torch_runner(network: str, batch: int, samples: int, compiled: bool = False) -> Runner:
+def _torch_runner(network: str, batch: int, samples: int, compiled: bool) -> Runner:
     """A straightforward training loop: data in memory, drawn, binarised, ELBO or IWAE, Adam."""
     import math
 
@@ -79,7 +67,6 @@ def _torch_runner(network: str, batch: int, samples: int, compiled: bool = False
     pytorch.setup()
     encoder, decoder = (part.to(pytorch.device()) for part in torch_networks(network))
     parameters = [*encoder.parameters(), *decoder.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=1e-3)
     data = pytorch.images(training.images((28, 28, 1)))
 
     def loss_of(x, noise):
@@ -96,33 +83,19 @@ def _torch_runner(network: str, batch: int, samples: int, compiled: bool = False
         log_w = log_likelihood + log_prior - log_posterior
         return -(torch.logsumexp(log_w, 0) - math.log(samples)).mean()
 
-    if compiled:
-        loss_of = pytorch.compiled(loss_of)
     latents = 50 if network == "mlp" else 32
 
-    def step():
-        index = torch.randint(len(data), (batch,), device=data.device)
-        probability = data[index].float() / 255
+    def draw():
+        probability = pytorch.choice(data, batch).float() / 255
         x = (torch.rand_like(probability) < probability).float()
-        noise = torch.randn(samples, batch, latents, device=data.device)
-        optimizer.zero_grad(set_to_none=True)
-        loss_of(x, noise).backward()
-        optimizer.step()
+        return x, torch.randn(samples, batch, latents, device=data.device)
 
-    return pytorch.repeated(step, STEPS)
+    return pytorch.trainer(parameters, loss_of, draw, STEPS, compiled)
 
 
 def _work(name: str, *arguments) -> Work:
-    return Work(
-        name,
-        f"{STEPS} steps",
-        {
-            "gen_jax": functools.partial(_gen_jax_runner, *arguments),
-            "pytorch": functools.partial(_torch_runner, *arguments),
-            "pytorch_compiled": functools.partial(_torch_runner, *arguments, compiled=True),
-        },
-        functools.partial(_cost, *arguments),
-    )
+    made = functools.partial(experiment, *arguments)
+    return of_training(name, STEPS, made, functools.partial(_torch_runner, *arguments))
 
 
 WORKS = [

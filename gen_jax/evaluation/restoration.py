@@ -176,9 +176,10 @@ def restoration(context: Context) -> dict[str, Metric]:
     batch = context.dataset.batch(context.split, rows)
     truth = _from_0_to_1(spec, batch["x"])
     net = features_lib.load(settings, context.dataset)
-    condition = None
+    condition = options = None
     if subject.num_classes:  # one past the last label is none: see `conditions.labels`
         condition = {"label": np.full(count, subject.num_classes, np.int32)}
+        options = {"guidance": 1.0}  # towards no label it says nothing, at twice the calls
     figures = {}
     for name in settings.restorations:
         task, told = TASKS[name], {"data": f"{context.split}:{count}"}
@@ -186,7 +187,7 @@ def restoration(context: Context) -> dict[str, Metric]:
         keys = keys_lib.per_example(keys_lib.stream(0, f"damage/{name}"), rows)
         seen = np.asarray(measurement.apply(spec.center(batch["x"]), keys))
         draws = [
-            subject.restore(seen, measurement, condition, seed)
+            subject.restore(seen, measurement, condition, seed, options)
             for seed in range(settings.restored_draws)
         ]
         mean = np.mean([_from_0_to_1(spec, x) for x in draws], 0)

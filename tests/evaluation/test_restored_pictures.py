@@ -28,6 +28,7 @@ class LeastNorm:
 
     def restore(self, params, extra, keys, measurement, y, condition, options):
         assert condition["label"].shape == (len(y),)
+        assert options["guidance"] == 1  # no label is told, and none is guided towards
         x = measurement.lift(measurement.summary(y), SPEC.shape)
         return SPEC.uncenter(jnp.clip(x, -1, 1))
 
@@ -51,7 +52,7 @@ def context(monkeypatch):
     settings = ConfigDict(
         {"restorations": tuple(restoration.TASKS), "restored": 20, "restored_draws": 2}
     )
-    subject = Subject(LeastNorm(), SPEC, {"net": jnp.zeros(1)}, {})
+    subject = Subject(LeastNorm(), SPEC, {"net": jnp.zeros(1)}, {}, {"guidance": 2.0})
     return Context(subject, Dataset("ramps", SPEC, splits), "test", settings)
 
 

@@ -19,7 +19,7 @@ from gen_jax.likelihoods import DiagonalGaussian
 
 VARIANCE_DECAY = 0.99  # of the moving average of an optimal sigma, a step
 MIN_VARIANCE = 1e-6
-REFRESHED_WITHIN = 250  # steps, all that is kept of exemplars
+REFRESHED_WITHIN = 250  # steps, in which the kept mean of every exemplar is made anew
 
 _NO_BOUND = "a plain autoencoder has no bound"
 _NO_PRIOR = "a plain autoencoder has no prior and one layer of latents without a flow"

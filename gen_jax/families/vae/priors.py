@@ -86,7 +86,7 @@ class Exemplars(nn.Module):
 def nearest(z: jax.Array, means: jax.Array, left_out: jax.Array, count: int) -> jax.Array:
     """Which `count` of the means [K, L] are nearest to each z [S, B, L]: indices [S, B, count].
 
-    One of them, `left_out` [B], is none of an example's; K and more stands for none.
+    Of each example one mean may be left out, number `left_out` [B]; K or more leaves out none.
     """
     squared = (means * means).sum(-1) - 2 * z @ means.T
     squared = jnp.where(jnp.arange(len(means)) == left_out[:, None], jnp.inf, squared)
@@ -103,22 +103,14 @@ REQUIREMENTS = (
         "use --config.model.prior=standard_normal",
     ),
     Requirement(
-        {"prior": only("vamp")}, {"conditional": only(False)}, "pseudo-inputs have no labels"
-    ),
-    Requirement(
-        {"prior": only("exemplars")},
+        {"prior": only("vamp", "exemplars")},
         {"conditional": only(False)},
-        "exemplars are of every label",
+        "it is of inputs that have no labels",
     ),
     Requirement(
-        {"prior": only("vamp")},
+        {"prior": only("vamp", "exemplars")},
         {"flow_steps": only(0)},
-        "it is a mixture of Gaussian posteriors, and a flow's are none",
-    ),
-    Requirement(
-        {"prior": only("exemplars")},
-        {"flow_steps": only(0)},
-        "it is around the means of Gaussian posteriors, and a flow's have none",
+        "it is made of Gaussian posteriors, and a flow's are none",
     ),
     Requirement(
         {"prior": only("vamp")},

@@ -113,8 +113,8 @@ def moved(params):
     return jax.tree.map(lambda p: p + 0.3 * jnp.float32(RNG.normal(size=p.shape)), params)
 
 
-def top_draws(family, params, extra, given, num):
-    """Draws of all layers, and q's log densities of them, as training has them."""
+def posterior_draws(family, params, extra, given, num):
+    """Draws of all layers, as training has them."""
     each = keys.named(EACH, "posterior")
     return family._posterior_samples(params, extra, given, each, num)
 
@@ -128,7 +128,7 @@ def test_an_exemplar_prior_leaves_out_the_example_that_trains(changes):
     np.testing.assert_array_equal(extra["exemplars"], given["x"][:5])
     params = moved(params)
     params["vae"]["top"]["log_variance"] = jnp.float32(-0.7)
-    z = np.float64(top_draws(family, params, extra, given, 2)[-1])
+    z = np.float64(posterior_draws(family, params, extra, given, 2)[-1])
     fresh = np.float64(family._apply("top_mean", params, {}, given["x"][:5]))
     # Examples 2, 0 and 4 are exemplars, 5 and more are none.
     index = np.array([2, 0, 5, 9, 4, 7])
@@ -148,7 +148,7 @@ def test_an_exemplar_prior_leaves_out_the_example_that_trains(changes):
                 assert near <= whole
                 expected[draw, row] = near
     trained = given | {"index": jnp.asarray(index)}
-    latents = top_draws(family, params, extra, given, 2)
+    latents = posterior_draws(family, params, extra, given, 2)
     found = family._log_weights(params, extra, trained, latents)
     known = family._log_weights(params, extra, given, latents)
     log_q = family._apply("log_posterior", params, extra, given["x"], given["label"], latents)
@@ -179,7 +179,7 @@ def test_a_loss_of_exemplars_moves_the_encoder_through_them():
     family, given = build(prior="exemplars"), batch()
     params, extra = family.init(jax.random.key(0), given)
     given["index"] = jnp.arange(6)
-    latents = jax.lax.stop_gradient(top_draws(family, params, extra, given, 1))
+    latents = jax.lax.stop_gradient(posterior_draws(family, params, extra, given, 1))
 
     def prior(params):
         return family._log_prior(params, extra, given, latents)[-1].sum()
