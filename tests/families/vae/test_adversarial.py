@@ -91,7 +91,7 @@ def test_factor_vae_adds_gamma_mean_logits():
     bare = run(plain)[0]["vae"]
     correlation = metrics["total_correlation"]
     np.testing.assert_allclose(losses["vae"], bare + 3 * correlation, rtol=1e-5)
-    z = weighted._posterior_samples(params, given, keys.named(EACH, "posterior"), 1)[0][0]
+    z = weighted._posterior_samples(params, {}, given, keys.named(EACH, "posterior"), 1)[0][0]
     _, logits = weighted._judge(params, z)
     np.testing.assert_allclose(correlation[0], logits.mean(), rtol=1e-4)
 
@@ -120,7 +120,8 @@ def test_who_learns_what_in_a_vae_gan():
         decode = lambda z: family.spec.center(family.decode(own, {}, z, given))  # noqa: E731
         real = family.spec.center(given["x"])
         difference = family._judge(own, decode(z))[0] - family._judge(own, real)[0]
-        prior = family._apply("sample_prior", own, keys.named(EACH, "prior"), given["label"], 1.0)
+        each = keys.named(EACH, "prior")
+        prior = family._apply("sample_prior", own, {}, each, given["label"], 1.0)
         generator = sum(
             jax.nn.softplus(-family._judge(own, decode(part))[1]).mean() for part in (z, prior)
         )

@@ -28,14 +28,14 @@ def test_the_density_of_a_draw_by_the_change_of_variables(model):
     """Of the weights' log q(z|x), by numpy from the Gaussian and autodiff of the whole map."""
     family, params, extra, given = model
     terms = family.log_weights(params, extra, given, EACH, 3)
-    latents = family._posterior_samples(params, given, EACH, 3)
+    latents = family._posterior_samples(params, extra, given, EACH, 3)
     inputs = given["x"], given["label"]
 
     def transform(z):
-        return family._apply("transform", params, *inputs, [z])[0][0]
+        return family._apply("transform", params, extra, *inputs, [z])[0][0]
 
     z = transform(latents[0])
-    mean, log_variance = family._apply("encode", params, *inputs)
+    mean, log_variance = family._apply("encode", params, extra, *inputs)
     squares = np.square(latents[0] - mean) * np.exp(-log_variance)
     log_q = -0.5 * (squares + log_variance + np.log(2 * np.pi)).sum(-1)
     whole = jax.jacfwd(transform)(latents[0])  # [3, 6, 2, 3, 6, 2]
@@ -91,9 +91,10 @@ def test_a_draw_of_the_posterior_has_been_through_the_flow():
     each = jax.random.split(jax.random.key(1), (4_000, len(x)))
     draw = jax.jit(jax.vmap(lambda k: family.sample_posterior(params, extra, given, k)))
     found = np.asarray(draw(each))
-    mean, log_variance = family._apply("encode", params, x, label)
+    mean, log_variance = family._apply("encode", params, extra, x, label)
     z = mean + np.exp(log_variance / 2) * RNG.normal(size=(4_000, *mean.shape))
-    expected = np.asarray(family._apply("transform", params, x, label, [jnp.float32(z)])[0][0])
+    moved, _ = family._apply("transform", params, extra, x, label, [jnp.float32(z)])
+    expected = np.asarray(moved[0])
     error = expected.std(0) / 4_000**0.5
     assert (np.abs(found.mean(0) - expected.mean(0)) < 6 * error).all()
     np.testing.assert_allclose(found.std(0), expected.std(0), rtol=0.1)
