@@ -49,7 +49,7 @@ def get_config(config, kind, task, budget):
     config.optim.clip_norm = 1.0
     config.optim.ema_half_life = 200.0
     config.sample.sampler = "heun"
-    config.sample.steps = 25
+    config.sample.steps = 100
     config.sample.batch_size = 10_000
     config.model.conditional = True
     config.model.network = "mlp"

@@ -15,8 +15,8 @@ from gen_jax.config import experiment
 
 @experiment("diffusion", size=("", "gpu"))
 def get_config(config, size):
-    config.steps = 2_500
-    config.batch_size = 64
+    config.steps = 15_000
+    config.batch_size = 32
     config.steps_per_dispatch = 10
     config.log_every = 100
     config.eval_every = config.checkpoint_every = 1_000
@@ -28,7 +28,7 @@ def get_config(config, size):
     config.optim.schedule = "cosine"
     config.optim.warmup_steps = 100
     config.optim.clip_norm = 1.0
-    config.optim.ema_half_life = 300.0
+    config.optim.ema_half_life = 500.0
     config.sample.sampler = "heun"
     config.sample.steps = 13
     config.model.conditional = True

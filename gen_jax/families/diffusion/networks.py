@@ -41,6 +41,9 @@ class Embedding(nn.Module):
 class Perceptron(nn.Module):
     """Residual layers over a whole example, each of which is told the noise level.
 
+    What else is given is read beside z as well: a narrow posterior is about a difference of the
+    two, which an embedding of one of them blurs.
+
     Attributes:
       outputs: channels, of the last axis.
       hidden: width of each layer; all are the same.
@@ -55,6 +58,8 @@ class Perceptron(nn.Module):
     def __call__(self, z: jax.Array, log_snr: jax.Array, context: jax.Array | None) -> jax.Array:
         """[B, ..., C] -> [B, ..., outputs]."""
         flat = z.reshape(len(z), -1)
+        if context is not None:
+            flat = jnp.concatenate([flat, context], -1)
         given = nn.silu(Embedding(self.hidden[0], self.dtype)(log_snr, context))
         h = nn.Dense(self.hidden[0], dtype=self.dtype)(flat)
         for width in self.hidden:
