@@ -21,9 +21,11 @@ KINDS = {
 BUDGETS = {
     "1k": (1_000, 1_500, 64),
     "10k": (10_000, 8_000, 128),
-    "30k": (30_000, 15_000, 192),
+    "30k": (30_000, 10_000, 192),
     "100k": (100_000, 20_000, 192),
 }
+# Steps where an observation of eight numbers is learned by heart sooner still.
+SLCP = {"1k": 500, "10k": 1_500, "30k": 3_000, "100k": 8_000}
 
 
 @experiment(
@@ -37,7 +39,6 @@ def get_config(config, kind, task, budget):
     config.batch_size = 256
     config.steps_per_dispatch = 50
     config.log_every = 500
-    config.eval_every = config.checkpoint_every = min(config.steps, 5_000)
     config.data.name = f"simulator:{task}"
     config.data.preprocess = "none"
     config.data.simulations = simulations
@@ -49,9 +50,16 @@ def get_config(config, kind, task, budget):
     config.optim.clip_norm = 1.0
     config.optim.ema_half_life = 200.0
     config.sample.sampler = "heun"
-    config.sample.steps = 100
+    config.sample.steps = 100 if kind == "flow_matching" else 50
     config.sample.batch_size = 10_000
     config.model.conditional = True
     config.model.network = "mlp"
     config.model.hidden = (width,) * 4
     config.model.schedule, config.model.scaling, config.model.prediction = KINDS[kind]
+    if task == "slcp":
+        config.steps, config.optim.weight_decay = SLCP[budget], 0.3
+    if kind == "edm" and task in ("two_moons", "gaussian_mixture"):
+        # EDM's noise hardly has the levels at which posteriors as narrow as these come about.
+        config.model.noise_mean, config.model.noise_std = -3.2, 2.0
+        config.model.least_noise = 0.0005
+    config.eval_every = config.checkpoint_every = min(config.steps, 5_000)

@@ -13,7 +13,13 @@ from gen_jax.families.diffusion.absorbing import AbsorbingDiffusion
 from gen_jax.families.diffusion.consistency import ConsistencyModel
 from gen_jax.families.diffusion.family import WEIGHTINGS, Diffusion
 from gen_jax.families.diffusion.networks import Perceptron, Transformer, UNet
-from gen_jax.families.diffusion.process import PREDICTIONS, SCALINGS, SCHEDULES, Process
+from gen_jax.families.diffusion.process import (
+    PREDICTIONS,
+    SCALINGS,
+    SCHEDULES,
+    LogNormal,
+    Process,
+)
 from gen_jax.families.diffusion.restoration import METHODS
 from gen_jax.families.diffusion.samplers import SAMPLERS
 from gen_jax.families.diffusion.variational import VariationalDiffusion
@@ -48,6 +54,20 @@ SETTINGS = {
     "hidden": Setting((256, 256, 256), "widths of a perceptron's layers", minimum=1),
     "schedule": Setting(
         "cosine", "which noise there is when: log_normal is EDM's", choices=tuple(SCHEDULES)
+    ),
+    "noise_mean": Setting(
+        -1.2,
+        "of ln sigma of log_normal, P_mean of EDM, of data with a deviation of 1/2",
+        minimum=-10.0,
+        maximum=10.0,
+    ),
+    "noise_std": Setting(1.2, "of ln sigma of log_normal, P_std of EDM", minimum=0.01),
+    "least_noise": Setting(
+        0.002,
+        "sigma of log_normal with which sampling ends, sigma_min of EDM; well below the width of "
+        "the narrowest posterior or mode",
+        minimum=1e-5,
+        maximum=1.0,
     ),
     "scaling": Setting(
         "preserving",
@@ -161,7 +181,8 @@ def build(
     if model.process == "absorbing":
         network = _network(model, spec, channels * spec.num_values)
         return AbsorbingDiffusion(network=network, bound_steps=model.bound_steps, **common)
-    process = Process(model.schedule, model.scaling, model.prediction)
+    log_normal = LogNormal(model.noise_mean, model.noise_std, model.least_noise)
+    process = Process(model.schedule, model.scaling, model.prediction, log_normal)
     network = _network(model, spec, spec.shape[-1])
     if model.process == "variational":
         return VariationalDiffusion(

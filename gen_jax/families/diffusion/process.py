@@ -15,9 +15,10 @@ import jax.numpy as jnp
 
 # Of the schedules that have no ends of their own.
 _MOST, _LEAST = 10.0, -10.0
-# Karras et al. 2022 (EDM, arXiv 2206.00364), table 1: noise of training, and ends of sampling.
-# There data have a standard deviation of 1/2, so all levels are twice as high here.
-_EDM_MEAN, _EDM_STD, _EDM_ENDS, _EDM_RHO = -1.2 + math.log(2), 1.2, (0.004, 160.0), 7.0
+# Of Karras et al. 2022 (EDM, arXiv 2206.00364), table 1: sigma_max and rho.
+_EDM_MOST, _EDM_RHO = 80.0, 7.0
+# Data have a standard deviation of 1/2 there, so all levels are twice as high here.
+_EDM_UNIT = 2.0
 
 
 def _cosine(t: jax.Array) -> jax.Array:
@@ -31,11 +32,31 @@ def _linear(t: jax.Array) -> jax.Array:
     return -jnp.log(jnp.expm1(1e-4 + 10 * t**2))
 
 
-def _log_normal(t: jax.Array) -> jax.Array:
-    """EDM's: ln(sigma / alpha) is normal, so that most of training is where it matters."""
-    normal = jax.scipy.special.ndtri(jnp.clip(t, 1e-6, 1 - 1e-6))
-    ends = [-2 * math.log(end) for end in _EDM_ENDS]
-    return jnp.clip(-2 * (_EDM_MEAN + _EDM_STD * normal), ends[1], ends[0])
+@dataclasses.dataclass(frozen=True)
+class LogNormal:
+    """EDM's schedule: ln(sigma / alpha) is normal, so that most of training is where it matters.
+
+    In EDM's units, where data have a standard deviation of 1/2.
+
+    Attributes:
+      mean: P_mean of EDM's table 1.
+      std: P_std.
+      least: sigma_min; what is narrower in the data is not drawn as narrow as it is.
+    """
+
+    mean: float = -1.2
+    std: float = 1.2
+    least: float = 0.002
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Least and most sigma / alpha of standardised data."""
+        return _EDM_UNIT * self.least, _EDM_UNIT * _EDM_MOST
+
+    def __call__(self, t: jax.Array) -> jax.Array:
+        normal = jax.scipy.special.ndtri(jnp.clip(t, 1e-6, 1 - 1e-6))
+        most, least = (-2 * math.log(end) for end in self.ends)
+        return jnp.clip(-2 * (math.log(_EDM_UNIT) + self.mean + self.std * normal), least, most)
 
 
 def _straight(t: jax.Array) -> jax.Array:
@@ -47,7 +68,7 @@ def _straight(t: jax.Array) -> jax.Array:
 SCHEDULES: dict[str, Callable[[jax.Array], jax.Array]] = {
     "cosine": _cosine,
     "linear": _linear,
-    "log_normal": _log_normal,
+    "log_normal": LogNormal(),
     "straight": _straight,
 }
 
@@ -90,15 +111,17 @@ class Process:
       schedule: a key of `SCHEDULES`.
       scaling: a key of `SCALINGS`.
       prediction: a key of `PREDICTIONS`.
+      log_normal: the schedule of that name.
     """
 
     schedule: str
     scaling: str
     prediction: str
+    log_normal: LogNormal = LogNormal()
 
     def log_snr(self, t: jax.Array) -> jax.Array:
         """l at times in [0, 1], falling."""
-        return SCHEDULES[self.schedule](t)
+        return self.log_normal(t) if self.schedule == "log_normal" else SCHEDULES[self.schedule](t)
 
     def scales(self, log_snr: jax.Array) -> tuple[jax.Array, jax.Array]:
         """alpha and sigma."""
@@ -112,7 +135,7 @@ class Process:
         along = jnp.linspace(1.0, 0.0, steps) if steps > 1 else jnp.ones(1)
         if self.schedule != "log_normal":
             return self.log_snr(along)
-        low, high = (end ** (1 / _EDM_RHO) for end in _EDM_ENDS)
+        low, high = (end ** (1 / _EDM_RHO) for end in self.log_normal.ends)
         return -2 * _EDM_RHO * jnp.log(low + along * (high - low))
 
     def target(self, x: jax.Array, noise: jax.Array, log_snr: jax.Array) -> jax.Array:

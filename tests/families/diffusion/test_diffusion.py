@@ -117,6 +117,16 @@ def test_schedules_are_those_of_the_papers():
     assert draws.std() / 2 == pytest.approx(1.2, abs=0.03)
 
 
+def test_the_noise_of_edm_is_where_it_is_asked_for():
+    changes = {"noise_mean": -3.0, "noise_std": 0.5, "least_noise": 1e-3}
+    process = build(PLANE, schedule="log_normal", **changes)[0].process
+    draws = -process.log_snr(jnp.float32(RNG.uniform(size=40_000))) / 2
+    assert draws.mean() == pytest.approx(-3 + np.log(2), abs=0.01)
+    assert draws.std() == pytest.approx(0.5, abs=0.01)
+    ladder = np.exp(-np.asarray(process.ladder(9)) / 2)
+    assert ladder[0] == pytest.approx(160, rel=1e-4) and ladder[-1] == pytest.approx(2e-3, rel=1e-4)
+
+
 SAMPLED = [
     ("cosine", "preserving", "v", {"sampler": "ddim", "eta": 1.0, "steps": 300}),
     ("cosine", "preserving", "noise", {"sampler": "ddim", "steps": 200}),
