@@ -133,8 +133,8 @@ def heun(
     The probability-flow ODE is dz = x d alpha + noise d sigma, of which a step takes the mean of
     x, and that of the noise, at its two ends. Where alpha is 1 that is the algorithm as it is
     printed, and where alpha + sigma is 1 Heun's rule for the velocity of flow matching. Steps of
-    y = z / alpha would not do for the latter: its first noise is 999 times the data, and half of
-    what the network says behind the first step would count as many times over.
+    z / alpha are too coarse for the latter: its first noise is 999 times the data, and the first
+    step multiplies by about as much the error of what the network says at the step's end.
     """
     gamma = min(options["churn"] / len(ladder), 2**0.5 - 1)
 
