@@ -5,8 +5,8 @@
     python launch.py evaluate --workdir=runs/diffusion_fashion_mnist
 
 A U-Net over squares of 2x2 pixels with the noise of EDM (Karras et al. 2022, arXiv 2206.00364), 12
-steps of DPM-Solver++ with guidance, which are 24 calls of the network. A short schedule for two CPU cores; `:gpu` is wider and longer, and reads
-single pixels.
+steps of DPM-Solver++ with guidance, which are 24 calls of the network. A short schedule for two CPU
+cores; `:gpu` is wider and longer, and reads single pixels.
 
 Measured: table `fidelity` of docs/results.md.
 """
