@@ -24,7 +24,7 @@ from gen_jax import keys as keys_lib
 from gen_jax.data.spec import DataSpec
 from gen_jax.evaluation.posteriors import max_sliced_wasserstein
 from gen_jax.families.diffusion.family import Diffusion
-from gen_jax.families.diffusion.process import Process
+from gen_jax.families.diffusion.process import SCHEDULES, Process
 from gen_jax.report import results
 from gen_jax.settings import defaults
 
@@ -118,7 +118,7 @@ def problem(rng: np.random.Generator, known: Mixture, measured: int):
 def errors(measured: int, names: list[str], problems: int) -> dict[str, list[float]]:
     """Distances to the exact posterior of each method, and of exact draws: the floor."""
     known, rng = mixture(), np.random.default_rng(measured)
-    process = Process("log_normal", "exploding", "data")
+    process = Process(SCHEDULES["log_normal"], "exploding", "data")
     std = float(np.sqrt((known.weights @ known.means**2).mean() + 1))
     family = Diffusion(DataSpec("real", (SIZE,)), BestOfMixture(process, known, std), process)
     extra = {"mean": jnp.zeros(SIZE), "std": jnp.float32(std)}

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import posterior_sampling as module
-from gen_jax.families.diffusion.process import Process
+from gen_jax.families.diffusion.process import SCHEDULES, Process
 
 
 def test_the_posterior_is_that_of_the_draws_with_that_measurement():
@@ -25,7 +25,7 @@ def test_the_posterior_is_that_of_the_draws_with_that_measurement():
 def test_the_denoiser_is_exact():
     known, std = module.mixture(), 3.0
     assert len(known.weights) == 25 and known.means.shape == (25, 8)
-    process = Process("log_normal", "exploding", "data")
+    process = Process(SCHEDULES["log_normal"], "exploding", "data")
     network = module.BestOfMixture(process, known, std)
     level, rng = 0.9, np.random.default_rng(0)
     z = known.draw(rng, 3) / std + level * rng.normal(size=(3, 8))

@@ -23,7 +23,15 @@ from gen_jax.families.diffusion.process import (
 from gen_jax.families.diffusion.restoration import METHODS
 from gen_jax.families.diffusion.samplers import SAMPLERS
 from gen_jax.families.diffusion.variational import VariationalDiffusion
-from gen_jax.families.requirements import CONDITIONS, IMAGES, LABELS, Requirement, Values, only
+from gen_jax.families.requirements import (
+    CONDITIONS,
+    IMAGES,
+    LABELS,
+    Requirement,
+    Values,
+    only,
+    other_than,
+)
 from gen_jax.settings import Setting
 
 SETTINGS = {
@@ -56,14 +64,14 @@ SETTINGS = {
         "cosine", "which noise there is when: log_normal is EDM's", choices=tuple(SCHEDULES)
     ),
     "noise_mean": Setting(
-        -1.2,
+        LogNormal.mean,
         "of ln sigma of log_normal, P_mean of EDM, of data with a deviation of 1/2",
         minimum=-10.0,
         maximum=10.0,
     ),
-    "noise_std": Setting(1.2, "of ln sigma of log_normal, P_std of EDM", minimum=0.01),
+    "noise_std": Setting(LogNormal.std, "of ln sigma of log_normal, P_std of EDM", minimum=0.01),
     "least_noise": Setting(
-        0.002,
+        LogNormal.least,
         "sigma of log_normal with which sampling ends, sigma_min of EDM; well below the width of "
         "the narrowest posterior or mode",
         minimum=1e-5,
@@ -155,6 +163,14 @@ REQUIREMENTS = (
     ),
     Requirement({"process": only("variational")}, {"data": _BYTES}, "it has a bound on their bits"),
     Requirement({"process": only("absorbing")}, {"data": _DISCRETE}, "elements are hidden"),
+    *(
+        Requirement(
+            {name: other_than(SETTINGS[name].default)},
+            {"schedule": only("log_normal")},
+            "it is of EDM's noise",
+        )
+        for name in ("noise_mean", "noise_std", "least_noise")
+    ),
     Requirement({"network": only("unet")}, {"data": IMAGES}, "it has convolutions"),
     Requirement({"network": only("transformer")}, {"data": _NO_VECTORS}, "it has places"),
     Requirement({"conditional": only(True)}, {"data": CONDITIONS}, "there is nothing to be given"),
@@ -181,8 +197,10 @@ def build(
     if model.process == "absorbing":
         network = _network(model, spec, channels * spec.num_values)
         return AbsorbingDiffusion(network=network, bound_steps=model.bound_steps, **common)
-    log_normal = LogNormal(model.noise_mean, model.noise_std, model.least_noise)
-    process = Process(model.schedule, model.scaling, model.prediction, log_normal)
+    schedule = SCHEDULES[model.schedule]
+    if model.schedule == "log_normal":
+        schedule = LogNormal(model.noise_mean, model.noise_std, model.least_noise)
+    process = Process(schedule, model.scaling, model.prediction)
     network = _network(model, spec, spec.shape[-1])
     if model.process == "variational":
         return VariationalDiffusion(

@@ -274,7 +274,8 @@ class Diffusion:
 
     def _ends(self) -> tuple[jax.Array, jax.Array]:
         """l of the least and of the most noise."""
-        return self.process.log_snr(jnp.float32(0.0)), self.process.log_snr(jnp.float32(1.0))
+        most, least = self.process.ladder(2)  # and not of training, which may be of a few levels
+        return least, most
 
     def standardized(self, extra: Extra, x: jax.Array) -> jax.Array:
         """x in model units -> with mean 0 and variance 1."""

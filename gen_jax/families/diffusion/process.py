@@ -33,10 +33,26 @@ def _linear(t: jax.Array) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
+class OfTime:
+    """A schedule whose samplers take equal steps of time.
+
+    Attributes:
+      log_snr: l at times in [0, 1], falling.
+    """
+
+    log_snr: Callable[[jax.Array], jax.Array]
+
+    def ladder(self, along: jax.Array) -> jax.Array:
+        """l at places from 1, the most noise, to 0."""
+        return self.log_snr(along)
+
+
+@dataclasses.dataclass(frozen=True)
 class LogNormal:
     """EDM's schedule: ln(sigma / alpha) is normal, so that most of training is where it matters.
 
-    In EDM's units, where data have a standard deviation of 1/2.
+    In EDM's units, where data have a standard deviation of 1/2. Samplers take equal steps of
+    sigma^(1/7).
 
     Attributes:
       mean: P_mean of EDM's table 1.
@@ -48,15 +64,21 @@ class LogNormal:
     std: float = 1.2
     least: float = 0.002
 
+    def log_snr(self, t: jax.Array) -> jax.Array:
+        """l at times in [0, 1], falling."""
+        normal = jax.scipy.special.ndtri(jnp.clip(t, 1e-6, 1 - 1e-6))
+        most, least = (-2 * math.log(end) for end in self._ends)
+        return jnp.clip(-2 * (math.log(_EDM_UNIT) + self.mean + self.std * normal), least, most)
+
+    def ladder(self, along: jax.Array) -> jax.Array:
+        """l at places from 1, the most noise, to 0."""
+        low, high = (end ** (1 / _EDM_RHO) for end in self._ends)
+        return -2 * _EDM_RHO * jnp.log(low + along * (high - low))
+
     @property
-    def ends(self) -> tuple[float, float]:
+    def _ends(self) -> tuple[float, float]:
         """Least and most sigma / alpha of standardised data."""
         return _EDM_UNIT * self.least, _EDM_UNIT * _EDM_MOST
-
-    def __call__(self, t: jax.Array) -> jax.Array:
-        normal = jax.scipy.special.ndtri(jnp.clip(t, 1e-6, 1 - 1e-6))
-        most, least = (-2 * math.log(end) for end in self.ends)
-        return jnp.clip(-2 * (math.log(_EDM_UNIT) + self.mean + self.std * normal), least, most)
 
 
 def _straight(t: jax.Array) -> jax.Array:
@@ -65,11 +87,11 @@ def _straight(t: jax.Array) -> jax.Array:
     return 2 * (jnp.log1p(-t) - jnp.log(t))
 
 
-SCHEDULES: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "cosine": _cosine,
-    "linear": _linear,
+SCHEDULES: dict[str, OfTime | LogNormal] = {
+    "cosine": OfTime(_cosine),
+    "linear": OfTime(_linear),
     "log_normal": LogNormal(),
-    "straight": _straight,
+    "straight": OfTime(_straight),
 }
 
 
@@ -108,35 +130,26 @@ class Process:
     """See the module.
 
     Attributes:
-      schedule: a key of `SCHEDULES`.
+      schedule: a value of `SCHEDULES`, or a `LogNormal` of other noise.
       scaling: a key of `SCALINGS`.
       prediction: a key of `PREDICTIONS`.
-      log_normal: the schedule of that name.
     """
 
-    schedule: str
+    schedule: OfTime | LogNormal
     scaling: str
     prediction: str
-    log_normal: LogNormal = LogNormal()
 
     def log_snr(self, t: jax.Array) -> jax.Array:
         """l at times in [0, 1], falling."""
-        return self.log_normal(t) if self.schedule == "log_normal" else SCHEDULES[self.schedule](t)
+        return self.schedule.log_snr(t)
 
     def scales(self, log_snr: jax.Array) -> tuple[jax.Array, jax.Array]:
         """alpha and sigma."""
         return SCALINGS[self.scaling](log_snr)
 
     def ladder(self, steps: int) -> jax.Array:
-        """The l of each step of a sampler, rising: [steps].
-
-        At equal steps of time; EDM's are at equal steps of sigma^(1/7).
-        """
-        along = jnp.linspace(1.0, 0.0, steps) if steps > 1 else jnp.ones(1)
-        if self.schedule != "log_normal":
-            return self.log_snr(along)
-        low, high = (end ** (1 / _EDM_RHO) for end in self.log_normal.ends)
-        return -2 * _EDM_RHO * jnp.log(low + along * (high - low))
+        """The l of each step of a sampler, rising: [steps]."""
+        return self.schedule.ladder(jnp.linspace(1.0, 0.0, steps) if steps > 1 else jnp.ones(1))
 
     def target(self, x: jax.Array, noise: jax.Array, log_snr: jax.Array) -> jax.Array:
         """What the network should say: x and noise [B, ...], l [B]."""

@@ -20,7 +20,13 @@ from gen_jax.errors import UserError
 from gen_jax.evaluation import Context, Subject, denoising
 from gen_jax.families.base import Autoencoder, Density, Sampler
 from gen_jax.families.diffusion.family import Diffusion
-from gen_jax.families.diffusion.process import PREDICTIONS, SCALINGS, SCHEDULES, Process
+from gen_jax.families.diffusion.process import (
+    PREDICTIONS,
+    SCALINGS,
+    SCHEDULES,
+    LogNormal,
+    Process,
+)
 from gen_jax.nn import ode
 
 OPTIONS = {"sampler": "ddim", "steps": 100, "eta": 0.0, "churn": 0.0, "guidance": 1.0}
@@ -50,7 +56,7 @@ class Best:
 
 
 def best(schedule="cosine", scaling="preserving", prediction="v", **changes):
-    process = Process(schedule, scaling, prediction)
+    process = Process(SCHEDULES.get(schedule, schedule), scaling, prediction)
     return Diffusion(DataSpec("real", (2,)), Best(process), process, **changes)
 
 
@@ -62,7 +68,7 @@ def exact():
 @pytest.mark.parametrize("scaling", SCALINGS)
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_what_the_network_says_is_taken_apart_again(scaling, prediction):
-    process = Process("cosine", scaling, prediction)
+    process = Process(SCHEDULES["cosine"], scaling, prediction)
     x, noise = (jnp.float32(RNG.normal(size=(7, 2, 3))) for _ in range(2))
     log_snr = jnp.linspace(-4, 4, 7)
     alpha, sigma = (v[:, None, None] for v in process.scales(log_snr))
@@ -79,7 +85,7 @@ def test_what_the_network_says_is_taken_apart_again(scaling, prediction):
 @pytest.mark.parametrize("scaling", SCALINGS)
 def test_scales_have_the_ratio_that_they_are_asked_for(scaling):
     log_snr = jnp.linspace(-8, 8, 33)
-    alpha, sigma = Process("cosine", scaling, "v").scales(log_snr)
+    alpha, sigma = Process(SCHEDULES["cosine"], scaling, "v").scales(log_snr)
     np.testing.assert_allclose(2 * jnp.log(alpha / sigma), log_snr, atol=1e-4)
     whole = {"preserving": alpha**2 + sigma**2, "exploding": alpha, "convex": alpha + sigma}
     np.testing.assert_allclose(whole[scaling], 1, rtol=1e-5)
@@ -87,7 +93,7 @@ def test_scales_have_the_ratio_that_they_are_asked_for(scaling):
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_schedules_fall_and_ladders_rise(schedule):
-    process = Process(schedule, "preserving", "v")
+    process = Process(SCHEDULES[schedule], "preserving", "v")
     t = jnp.linspace(0, 1, 200)
     falls = jnp.diff(process.log_snr(t))
     assert (falls <= 0).all() and (falls[20:-20] < 0).all()
@@ -98,21 +104,23 @@ def test_schedules_fall_and_ladders_rise(schedule):
 
 def test_schedules_are_those_of_the_papers():
     t = np.linspace(0.05, 0.95, 19)
-    cosine = Process("cosine", "preserving", "v").log_snr(jnp.float32(t))
+    cosine = Process(SCHEDULES["cosine"], "preserving", "v").log_snr(jnp.float32(t))
     np.testing.assert_allclose(cosine, -2 * np.log(np.tan(np.pi * t / 2)), atol=0.16)
     # DDPM: the product of 1 - beta, with 1,000 betas from 1e-4 to .02.
     alphas = np.cumprod(1 - np.linspace(1e-4, 0.02, 1_000))
-    linear = Process("linear", "preserving", "v").log_snr(jnp.float32(t))
+    linear = Process(SCHEDULES["linear"], "preserving", "v").log_snr(jnp.float32(t))
     discrete = np.log(alphas / (1 - alphas))[np.int64(1_000 * t) - 1]
     np.testing.assert_allclose(linear, discrete, atol=0.25)
-    straight = Process("straight", "convex", "velocity")
+    straight = Process(SCHEDULES["straight"], "convex", "velocity")
     alpha, sigma = straight.scales(straight.log_snr(jnp.float32(t)))
     np.testing.assert_allclose(alpha, 1 - t, rtol=1e-4)
     np.testing.assert_allclose(sigma, t, rtol=1e-4)
-    levels = np.exp(-np.asarray(Process("log_normal", "exploding", "v").ladder(18)) / 2)
+    levels = np.exp(-np.asarray(Process(SCHEDULES["log_normal"], "exploding", "v").ladder(18)) / 2)
     steps = np.linspace(80 ** (1 / 7), 0.002 ** (1 / 7), 18) ** 7  # EDM, equation 5
     np.testing.assert_allclose(levels, 2 * steps, rtol=1e-3)  # of data twice as wide as theirs
-    draws = -Process("log_normal", "exploding", "v").log_snr(jnp.float32(RNG.uniform(size=40_000)))
+    draws = -Process(SCHEDULES["log_normal"], "exploding", "v").log_snr(
+        jnp.float32(RNG.uniform(size=40_000))
+    )
     assert draws.mean() / 2 == pytest.approx(-1.2 + np.log(2), abs=0.03)
     assert draws.std() / 2 == pytest.approx(1.2, abs=0.03)
 
@@ -125,6 +133,8 @@ def test_the_noise_of_edm_is_where_it_is_asked_for():
     assert draws.std() == pytest.approx(0.5, abs=0.01)
     ladder = np.exp(-np.asarray(process.ladder(9)) / 2)
     assert ladder[0] == pytest.approx(160, rel=1e-4) and ladder[-1] == pytest.approx(2e-3, rel=1e-4)
+    with pytest.raises(UserError, match=r"model\.schedule=log_normal"):
+        build(PLANE, schedule="cosine", noise_std=0.5)
 
 
 SAMPLED = [
@@ -205,7 +215,7 @@ def test_adaptive_steps_without_their_library_say_how_to_get_it(monkeypatch):
 
 def test_one_ancestral_step_is_ddpms_posterior():
     """Mean and variance of q(z_s | z_t, x), by the product of two Gaussians."""
-    process = Process("cosine", "preserving", "v")
+    process = Process(SCHEDULES["cosine"], "preserving", "v")
     ladder = jnp.float32([-1.0, 0.5])
     (alpha, then), (sigma, next_sigma) = (np.float64(v) for v in process.scales(ladder))
     x, z = np.float32([[0.7, -1.0]]), np.float32([[0.2, 0.4]])
@@ -233,7 +243,13 @@ def test_one_ancestral_step_is_ddpms_posterior():
 
 @pytest.mark.parametrize(
     ("schedule", "scaling"),
-    [("cosine", "preserving"), ("log_normal", "exploding"), ("straight", "convex")],
+    [
+        ("cosine", "preserving"),
+        ("log_normal", "exploding"),
+        ("straight", "convex"),
+        # Trained at few levels: the density is of all, as samples are.
+        (LogNormal(mean=-3.0, std=0.5), "exploding"),
+    ],
 )
 def test_the_density_of_gaussian_data_is_exact(schedule, scaling):
     family = best(schedule, scaling, ode_steps=200)
@@ -340,7 +356,7 @@ def test_losses_are_what_they_claim(weighting):
         def __call__(self, z, log_snr, context):
             return jnp.zeros_like(z)
 
-    process = Process("cosine", "preserving", "noise")
+    process = Process(SCHEDULES["cosine"], "preserving", "noise")
     spec = DataSpec("real", (3,))
     family = Diffusion(spec, Nothing(), process, weighting=weighting)
     keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(500))

@@ -14,7 +14,7 @@ from gen_jax.data.spec import DataSpec
 from gen_jax.families.base import Restorer
 from gen_jax.families.diffusion import restoration
 from gen_jax.families.diffusion.family import Diffusion
-from gen_jax.families.diffusion.process import Process
+from gen_jax.families.diffusion.process import SCHEDULES, Process
 from gen_jax.settings import defaults
 
 OPTIONS = defaults(families.definition("diffusion").sample_options).to_dict()
@@ -75,7 +75,7 @@ class BestOfStandard:
 
 @pytest.mark.parametrize("method", ["pigdm", "mmps"])
 def test_of_independent_data_pigdm_is_exact(method):
-    process = Process("cosine", "preserving", "v")
+    process = Process(SCHEDULES["cosine"], "preserving", "v")
     family = Diffusion(DataSpec("real", (3,)), BestOfStandard(process), process)
     extra = {"mean": jnp.zeros(3), "std": jnp.float32(1.0)}
     matrix, noise = np.array([[1.0, 0.5, 0.0], [0.0, 0.3, -1.0]]), 0.5

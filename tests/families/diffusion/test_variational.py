@@ -12,11 +12,11 @@ from gen_jax import families
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import DataSpec
 from gen_jax.families.base import BoundInParts, Denoiser, Density, OdeDensity, Sampler
-from gen_jax.families.diffusion.process import Process
+from gen_jax.families.diffusion.process import SCHEDULES, Process
 from gen_jax.families.diffusion.variational import VariationalDiffusion
 
 RNG = np.random.default_rng(0)
-PROCESS = Process("cosine", "preserving", "noise")
+PROCESS = Process(SCHEDULES["cosine"], "preserving", "noise")
 ENDS = {"denoiser": {"network": {}, "ends": {"first": jnp.float32(13.3), "last": jnp.float32(-5)}}}
 
 
