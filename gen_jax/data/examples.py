@@ -103,6 +103,42 @@ class ArrayExamples:
 
 
 @dataclasses.dataclass(frozen=True)
+class Relabelled:
+    """Examples whose labels are all the same number.
+
+    Attributes:
+      examples: what they are but for that.
+      label: the number.
+    """
+
+    examples: Examples
+    label: int
+
+    @property
+    def split(self) -> str:
+        return self.examples.split
+
+    @property
+    def nbytes(self) -> int:
+        return self.examples.nbytes
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def gather(self, index):
+        return {**self.examples.gather(index), "label": np.full(len(index), self.label, np.int32)}
+
+    def resident(self):
+        return self.examples.resident()
+
+    def take(self, resident, index):
+        return {**self.examples.take(resident, index), "label": index * 0 + self.label}
+
+    def subset(self, split: str, rows: np.ndarray) -> "Relabelled":
+        return dataclasses.replace(self, examples=self.examples.subset(split, rows))
+
+
+@dataclasses.dataclass(frozen=True)
 class LazyExamples:
     """Examples that are read when they are asked for.
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from gen_jax import families
-from gen_jax.data.examples import Examples
+from gen_jax.data.examples import Examples, Relabelled
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
 from gen_jax.evaluation import likelihood
@@ -17,12 +17,24 @@ from gen_jax.evaluation.context import Context
 from gen_jax.evaluation.denoising import LEVELS, squared_errors
 from gen_jax.evaluation.metric import Metric, metric
 from gen_jax.evaluation.subject import Subject
-from gen_jax.families import base
+from gen_jax.families import base, conditions
 from gen_jax.families.base import Family
+from gen_jax.settings import Setting
 
 _USUAL = 1_000  # training examples whose mean -log p(x) is the usual one
 _LEVEL = 0.5  # of the noise behind which a part of a picture is looked for
 _DRAWS = 8  # of that noise
+# Scores that take the likelihood.
+_OF_LIKELIHOOD = ("nll", "distortion", "rate", "likelihood_ratio")
+SETTINGS = {
+    "anomaly_scores": Setting(
+        (),
+        "those that are computed; if empty, all that the model has. A diffusion's likelihood takes "
+        "hours where its denoising_error takes minutes",
+        choices=(*_OF_LIKELIHOOD, "relative_error", "denoising_error"),
+        affects="figures",
+    ),
+}
 # What a model must have for a score.
 SCORED = (*likelihood.LIKELIHOOD, base.Denoiser)
 # What it must have to say where a picture is unusual.
@@ -35,14 +47,15 @@ def _check(family: Family, dataset: Dataset, settings: ConfigDict, name: str) ->
             f"{name} needs other data of the same form; name them by "
             "--config.data.anomalies=DATASET"
         )
-    if getattr(family, "given", ()):
+    given = getattr(family, "given", ())
+    if given and not conditions.does_without_label(family):
         raise UserError(
-            f"{name} needs a model of p(x), and this one is given the "
-            f"{' and '.join(family.given)}, which anomalies lack"
+            f"{name} needs a model of p(x), and this one is given the {' and '.join(given)}, which "
+            "anomalies lack"
         )
 
 
-@metric("auroc", needs=(SCORED,), also=_check, settings=likelihood.ELBO_SAMPLES)
+@metric("auroc", needs=(SCORED,), also=_check, settings=likelihood.ELBO_SAMPLES | SETTINGS)
 def auroc(context: Context) -> dict[str, Metric]:
     """The area under the ROC curve of each of `scores`, against the split "anomalies".
 
@@ -50,21 +63,27 @@ def auroc(context: Context) -> dict[str, Metric]:
     score that knows nothing, and less where anomalies look more normal than the data, as they
     often do to the likelihood of a deep model (Nalisnick et al. 2019, arXiv 1810.09136).
 
+    A class-conditional model whose training withheld some labels is told none.
+
     Where there are training examples to know what -log p(x) is usual there is `typicality` too, the
     distance from it in nats (Nalisnick et al. 2019, arXiv 1906.02994, of one example at a time).
     """
     subject, settings = context.subject, context.settings
-    anomalies = context.dataset.splits["anomalies"]
-    found, others = (scores(subject, each, settings) for each in (context.examples, anomalies))
-    if "nll" in found and "train" in context.dataset.splits:
+    splits = context.dataset.splits
+    if subject.given:
+        splits = {name: Relabelled(each, subject.num_classes) for name, each in splits.items()}
+    anomalies = splits["anomalies"]
+    found, others = (scores(subject, each, settings) for each in (splits[context.split], anomalies))
+    if "nll" in found and "train" in splits:
         few = settings.copy_and_resolve_references()
         few.num_examples = _USUAL
-        usual = scores(subject, context.dataset.splits["train"], few)["nll"].mean()
+        usual = scores(subject, splits["train"], few)["nll"].mean()
         for each in (found, others):
             each["typicality"] = np.abs(each["nll"] - usual)
     figures = {}
     for score, values in found.items():
         spec = likelihood.describe_data(subject, context.split, values)
+        spec.pop("given", None)
         spec["anomalies"] = f"{anomalies.split}:{len(others[score])}"
         sampled = not families.has(subject.family, base.Density)
         if sampled and families.has(subject.family, base.ImportanceWeighted):
@@ -90,26 +109,36 @@ def scores(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[s
     `denoising_error`: the mean over five levels of noise of the logarithm of the squared error of
     what it sees behind that noise (after Graham et al. 2023, arXiv 2211.07740, without their
     perceptual distance).
+
+    Raises:
+      UserError: if the model has none of the scores that `settings.anomaly_scores` asks for.
     """
+    wanted = set(settings.anomaly_scores) or {*_OF_LIKELIHOOD, "relative_error", "denoising_error"}
     samples, found = settings.elbo_samples, {}
-    if families.has(subject.family, base.Density):
+    by_likelihood = not wanted.isdisjoint(_OF_LIKELIHOOD)
+    if by_likelihood and families.has(subject.family, base.Density):
         found = {"nll": -likelihood.log_prob(subject, examples, settings, samples).value}
-    elif families.has(subject.family, base.ImportanceWeighted):
+    elif by_likelihood and families.has(subject.family, base.ImportanceWeighted):
         terms = likelihood.importance_terms(subject, examples, settings, samples)
         found = {name: terms[name] for name in ("distortion", "rate")}
         found = {"nll": -terms["bound"], **found}
     if "nll" in found and subject.spec.is_image:
         x = likelihood.per_example(subject, examples, settings, _given)
         found["likelihood_ratio"] = found["nll"] - compressed_nats(subject.spec.to_uint8(x))
-    if subject.spec.is_image and _reconstructs(subject.family):
+    if "relative_error" in wanted and subject.spec.is_image and _reconstructs(subject.family):
         found["relative_error"] = likelihood.per_example(
             subject, examples, settings, _relative_error
         )
-    if families.has(subject.family, base.Denoiser):
+    if "denoising_error" in wanted and families.has(subject.family, base.Denoiser):
         found["denoising_error"] = likelihood.per_example(
             subject, examples, settings, _denoising_error
         )
-    return found
+    if wanted.isdisjoint(found):
+        raise UserError(
+            f"this model has none of eval.anomaly_scores={tuple(settings.anomaly_scores)}; choose "
+            "others, or all by --config.eval.anomaly_scores=()"
+        )
+    return {name: values for name, values in found.items() if name in wanted}
 
 
 def unusual_parts(subject: Subject, examples: Examples, settings: ConfigDict) -> np.ndarray:

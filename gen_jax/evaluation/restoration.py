@@ -17,6 +17,7 @@ from gen_jax.evaluation import features as features_lib
 from gen_jax.evaluation import masks
 from gen_jax.evaluation.context import Context
 from gen_jax.evaluation.metric import Metric, metric
+from gen_jax.families import conditions
 from gen_jax.families.base import Decoder, Family, Restorer
 from gen_jax.measurements import Measurement
 from gen_jax.settings import Setting
@@ -141,7 +142,7 @@ def _has_filters(family: Family, dataset: Dataset, settings: ConfigDict, name: s
             f"{name} compares with filters of scikit-image; install it by: "
             "pip install 'gen_jax[restoration]'"
         ) from error
-    if "label" in family.given and not getattr(family, "label_dropout", 0):
+    if "label" in family.given and not conditions.does_without_label(family):
         raise UserError(
             f"{name} does not tell the label, and this model was never without it; train with "
             "--config.model.label_dropout=0.1"
@@ -177,7 +178,7 @@ def restoration(context: Context) -> dict[str, Metric]:
     truth = _from_0_to_1(spec, batch["x"])
     net = features_lib.load(settings, context.dataset)
     condition = options = None
-    if subject.num_classes:  # one past the last label is none: see `conditions.labels`
+    if subject.num_classes:  # one past the last label is none
         condition = {"label": np.full(count, subject.num_classes, np.int32)}
         options = {"guidance": 1.0}  # towards no label it says nothing, at twice the calls
     figures = {}

@@ -1,6 +1,7 @@
 """What models are given of an example: its label, vectors, standardised, or a part of it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +41,16 @@ def labels(
         kept = keys_lib.uniform(keys_lib.named(keys, "label")) >= dropout
         context = context * kept[:, None]
     return context
+
+
+def does_without_label(family: Any) -> bool:
+    """Whether it is given the label alone, and training withheld that of some examples.
+
+    What is asked of it without a label is asked with one past the last, of which `labels` makes
+    what training showed of those.
+    """
+    given = tuple(getattr(family, "given", ()))
+    return given == ("label",) and getattr(family, "label_dropout", 0) > 0
 
 
 def check_mask(mask: jax.Array, x: jax.Array) -> None:

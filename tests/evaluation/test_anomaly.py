@@ -3,6 +3,7 @@
 import dataclasses
 import io
 
+import jax
 import numpy as np
 import pytest
 from cli import ROOT
@@ -15,13 +16,19 @@ from sklearn.metrics import roc_auc_score
 from gen_jax import config as config_lib
 from gen_jax import evaluation, experiment
 from gen_jax import run as run_lib
-from gen_jax.data.examples import ArrayExamples, chosen_rows
+from gen_jax.data.examples import ArrayExamples, Relabelled, chosen_rows
 from gen_jax.data.sources import Dataset
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Context, anomaly, likelihood
 
 SETTINGS = ConfigDict(
-    {"batch_size": 32, "num_examples": 0, "elbo_samples": 100, "importance_samples": 100}
+    {
+        "batch_size": 32,
+        "num_examples": 0,
+        "elbo_samples": 100,
+        "importance_samples": 100,
+        "anomaly_scores": (),
+    }
 )
 
 
@@ -54,6 +61,12 @@ def test_scores_are_the_terms_of_the_exact_density(linear):
     scores = anomaly.scores(subject, examples, SETTINGS)
     np.testing.assert_allclose(scores["nll"], -exact, atol=0.2)
     assert abs((scores["nll"] + exact).mean()) < 0.02
+    few = SETTINGS.copy_and_resolve_references()
+    few.anomaly_scores = ("rate", "denoising_error")  # of which it has one
+    assert list(anomaly.scores(subject, examples, few)) == ["rate"]
+    few.anomaly_scores = ("denoising_error",)
+    with pytest.raises(UserError, match="has none of eval"):
+        anomaly.scores(subject, examples, few)
     # No reconstruction is nearer than that of least squares.
     weights, bias = decoder(subject)
     best = (
@@ -99,6 +112,34 @@ def test_what_it_needs(linear):
     with pytest.raises(UserError, match="given the label, which anomalies lack"):
         anomaly.auroc(
             Context(dataclasses.replace(subject, family=given), dataset, "test", SETTINGS)
+        )
+
+
+def test_a_model_that_learned_without_labels_is_told_none():
+    config = config_lib.load_file(str(ROOT / "experiments" / "diffusion_digits.py:smoke"))
+    config_lib.override(config, ["--config.model.conditional=True"])
+    built = experiment.build(config)
+    context = built.context(built.subject(built.init()), "test")
+    params = jax.tree.map(lambda p: p + 0.1, context.subject.params)  # zeros hear no label
+    subject = dataclasses.replace(context.subject, params=params)
+    assert subject.given == ("label",)
+    splits = dict(context.dataset.splits)
+    splits["anomalies"] = Relabelled(splits["test"], 3)
+    dataset = dataclasses.replace(context.dataset, splits=splits)
+    figures = anomaly.auroc(dataclasses.replace(context, subject=subject, dataset=dataset))
+    # Both sets are the same pictures with other labels, so that nothing tells them apart.
+    assert figures["auroc/denoising_error"].value == 0.5
+    assert "given" not in figures["auroc/denoising_error"].spec
+    one, other = (
+        anomaly.scores(subject, splits[name], context.settings)["denoising_error"]
+        for name in ("test", "anomalies")
+    )
+    assert np.abs(one - other).max() > 1e-4, "labels are heard, and so were withheld above"
+    family = dataclasses.replace(subject.family, label_dropout=0.0)
+    always = dataclasses.replace(context, dataset=dataset)
+    with pytest.raises(UserError, match="given the label, which anomalies lack"):
+        anomaly.auroc(
+            dataclasses.replace(always, subject=dataclasses.replace(subject, family=family))
         )
 
 
