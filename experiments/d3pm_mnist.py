@@ -15,7 +15,7 @@ from gen_jax.config import experiment
 
 @experiment("diffusion", size=("", "gpu"))
 def get_config(config, size):
-    config.steps = 2_500
+    config.steps = 10_000
     config.batch_size = 64
     config.steps_per_dispatch = 10
     config.log_every = 100
@@ -30,7 +30,7 @@ def get_config(config, size):
     config.optim.schedule = "cosine"
     config.optim.warmup_steps = 100
     config.optim.clip_norm = 1.0
-    config.optim.ema_half_life = 300.0
+    config.optim.ema_half_life = 500.0
     config.model.process = "absorbing"
     config.model.bound_steps = 10
     config.model.features = 48
