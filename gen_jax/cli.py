@@ -83,7 +83,9 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
         command.add_argument(
             "--step", help="of a checkpoint that was kept, or best; the newest by default"
         )
-    evaluate.add_argument("--metrics", help="comma-separated; the config's by default")
+    evaluate.add_argument(
+        "--metrics", help="comma-separated, without pictures; the config's by default"
+    )
     evaluate.add_argument("--replica", type=int, help="of a run with num_replicas; all by default")
     evaluate.add_argument("--record", help="table of results/ whose row this run measures")
     sample.add_argument("--num", type=int, default=64, help="how many")

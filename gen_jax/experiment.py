@@ -537,7 +537,9 @@ def evaluate(
 ) -> dict[str, Metric]:
     """Measures a run on the test split and writes `evaluation.json` and test pictures.
 
-    Without `replica` all of a run's replicas are measured: a figure is then their mean.
+    Pictures are drawn with the config's own metrics. Others are measured alone: a diffusion draws
+    for minutes. Without `replica` all of a run's replicas are measured: a figure is then their
+    mean.
     """
     experiment, state = restore(config, workdir, replica or 0, data_changed=data_changed, step=step)
     family = fitted_prior.family(experiment.family, config.eval)
@@ -562,7 +564,8 @@ def evaluate(
     result = what | {"metrics": merged, "alarms": [alarm.to_json() for alarm in alarms]}
     files.write_whole(workdir / "evaluation.json", json.dumps(result, indent=2))
     provenance.start(workdir, "evaluate", metrics=list(names), step=int(state.step))
-    gallery.write(contexts[0], workdir)
+    if tuple(names) == tuple(config.eval.metrics):
+        gallery.write(contexts[0], workdir)
     for error in failed.values():  # when what could be measured is written
         raise error
     return figures

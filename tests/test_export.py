@@ -12,6 +12,7 @@ import gen_jax
 import launch
 from gen_jax import config as config_lib
 from gen_jax import experiment
+from gen_jax.applications import gallery
 from gen_jax.errors import UserError
 from gen_jax.workdir import provenance
 
@@ -215,6 +216,18 @@ def test_figures_are_merged_by_what_they_measure(tmp_path):
         path.write_text(text)
         experiment.evaluate(own, tmp_path, ("active_units",))
         assert list(figures()) == ["active_units"]
+
+
+def test_pictures_are_drawn_with_the_configs_own_metrics(tmp_path):
+    own = config(steps=20)
+    own.eval.metrics = ("elbo",)
+    assert experiment.train(own, tmp_path)
+    index = tmp_path / "samples" / gallery.INDEX
+    index.unlink()
+    experiment.evaluate(own, tmp_path, ("active_units",))
+    assert not index.exists()
+    experiment.evaluate(own, tmp_path, own.eval.metrics)
+    assert index.exists()
 
 
 @pytest.mark.parametrize("path", sorted((cli.ROOT / "models").glob("*.safetensors")), ids=str)
