@@ -29,8 +29,8 @@ _OF_LIKELIHOOD = ("nll", "distortion", "rate", "likelihood_ratio")
 SETTINGS = {
     "anomaly_scores": Setting(
         (),
-        "those that are computed; if empty, all that the model has. A diffusion's likelihood takes "
-        "hours where its denoising_error takes minutes",
+        "those that are computed, typicality with nll; if empty, all that the model has. A "
+        "diffusion's likelihood takes hours where its denoising_error takes minutes",
         choices=(*_OF_LIKELIHOOD, "relative_error", "denoising_error"),
         affects="figures",
     ),

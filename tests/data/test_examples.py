@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 from gen_jax.data.batches import TrainBatches
-from gen_jax.data.examples import ArrayExamples, LazyExamples, WindowExamples, all_rows, carve
+from gen_jax.data.examples import (
+    ArrayExamples,
+    LazyExamples,
+    Relabelled,
+    WindowExamples,
+    all_rows,
+    carve,
+)
 from gen_jax.data.spec import DataSpec
 
 TEXT = np.frombuffer(b"to be or not to be, that is the question", np.uint8).astype(np.int32)
@@ -20,6 +27,17 @@ def test_any_named_array_is_gathered():
     rest, taken = carve(examples, "test", 1, 0)
     assert (len(rest), len(taken), taken.split) == (2, 1, "test")
     assert set(all_rows(rest)) == set(arrays)
+
+
+def test_labels_may_all_be_one_number():
+    arrays = {"x": np.arange(6).reshape(3, 2), "label": np.arange(3, dtype=np.int32)}
+    examples = Relabelled(ArrayExamples("train", arrays), 10)
+    index = np.array([2, 0])
+    found, taken = examples.gather(index), examples.take(examples.resident(), index)
+    for each in (found, taken, examples.subset("test", index).gather(np.arange(2))):
+        np.testing.assert_array_equal(each["x"], arrays["x"][index])
+        np.testing.assert_array_equal(each["label"], [10, 10])
+    assert (len(examples), examples.split) == (3, "train")
 
 
 @pytest.mark.parametrize("stride", [1, 5])
