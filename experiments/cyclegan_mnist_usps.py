@@ -16,7 +16,7 @@ from gen_jax.config import experiment
 
 @experiment("image_translation")
 def get_config(config):
-    config.steps = 6_000
+    config.steps = 10_000
     config.batch_size = 32
     config.steps_per_dispatch = 10
     config.log_every = 100
