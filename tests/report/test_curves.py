@@ -91,10 +91,14 @@ def runs(tmp_path_factory):
     for name, changes in (("a", {}), ("b", {"optim.lr": 0.01, "num_replicas": 2})):
         own = config_lib.override(
             config_lib.load_file(path),
-            ["--config.model.hidden=(16,)", *(f"--config.{k}={v}" for k, v in changes.items())],
+            [
+                "--config.model.hidden=(16,)",
+                "--config.eval.metrics=elbo",
+                *(f"--config.{k}={v}" for k, v in changes.items()),
+            ],
         )
         assert experiment.train(own, root / name)
-        experiment.evaluate(own, root / name, ("elbo",))
+        experiment.evaluate(own, root / name, own.eval.metrics)
     return root
 
 
