@@ -19,7 +19,13 @@ from gen_jax.evaluation import Context, Subject, anomaly, likelihood
 from gen_jax.families.base import LogProb, LogWeights
 
 SETTINGS = ConfigDict(
-    {"batch_size": 7, "num_examples": 0, "elbo_samples": 3, "importance_samples": 3}
+    {
+        "batch_size": 7,
+        "num_examples": 0,
+        "elbo_samples": 3,
+        "importance_samples": 3,
+        "anomaly_scores": (),
+    }
 )
 RNG = np.random.default_rng(0)
 
