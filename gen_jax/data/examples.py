@@ -132,6 +132,7 @@ class Relabelled:
         return self.examples.resident()
 
     def take(self, resident, index):
+        # By arithmetic, as the index may be one that a compiled step is traced with.
         return {**self.examples.take(resident, index), "label": index * 0 + self.label}
 
     def subset(self, split: str, rows: np.ndarray) -> "Relabelled":

@@ -76,7 +76,7 @@ def auroc(context: Context) -> dict[str, Metric]:
     found, others = (scores(subject, each, settings) for each in (splits[context.split], anomalies))
     if "nll" in found and "train" in splits:
         few = settings.copy_and_resolve_references()
-        few.num_examples = _USUAL
+        few.num_examples, few.anomaly_scores = _USUAL, ("nll",)
         usual = scores(subject, splits["train"], few)["nll"].mean()
         for each in (found, others):
             each["typicality"] = np.abs(each["nll"] - usual)

@@ -178,7 +178,7 @@ def restoration(context: Context) -> dict[str, Metric]:
     truth = _from_0_to_1(spec, batch["x"])
     net = features_lib.load(settings, context.dataset)
     condition = options = None
-    if subject.num_classes:  # one past the last label is none
+    if subject.num_classes:  # see `conditions.does_without_label`
         condition = {"label": np.full(count, subject.num_classes, np.int32)}
         options = {"guidance": 1.0}  # towards no label it says nothing, at twice the calls
     figures = {}
