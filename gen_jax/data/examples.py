@@ -177,6 +177,18 @@ class LazyExamples:
         return dataclasses.replace(self, split=split, rows=self.rows[rows])
 
 
+def changed(examples: ArrayExamples | LazyExamples, change: Callable[[Stored], Stored]) -> Examples:
+    """A split of which each example is what `change` makes of it, read when the other one is.
+
+    Args:
+      examples: the other one.
+      change: stored arrays [n, ...] of n examples -> those in their place.
+    """
+    if isinstance(examples, LazyExamples):
+        return dataclasses.replace(examples, read=lambda rows: change(examples.read(rows)))
+    return ArrayExamples(examples.split, change(examples.arrays))
+
+
 @dataclasses.dataclass(frozen=True)
 class WindowExamples:
     """Windows of one long sequence, a text or a sound, which is held once whatever their number.

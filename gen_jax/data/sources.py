@@ -50,6 +50,8 @@ NAMES = {
     "pairs:edges/NAME": "pictures of another dataset, each with its edges; scratched and blurred "
     "likewise",
     "unpaired:A,B": "pictures of B and of A, which do not belong together",
+    "mirrored:NAME": "pictures of another dataset, left and right exchanged; upside_down:NAME, and "
+    "inverted:NAME of black and white, likewise",
     "one_class:3/NAME": "one class of another dataset; the others of its test split are anomalies",
     "latents:RUN": "encodings of another run's data, which launch.py encode has written",
     "arrays:/path/to.npz": "x and label in a file of numpy's; gen_jax.fit(arrays=...) in memory",
@@ -106,6 +108,7 @@ def load(config: ConfigDict, arrays: Mapping[str, np.ndarray] | None = None) -> 
 def _read(name: str, config: ConfigDict, given: Mapping[str, np.ndarray] | None = None) -> Source:
     # Imported here: each reader brings a library that only its datasets need.
     from gen_jax.data.readers import (
+        altered,
         arrays,
         audio,
         digits,
@@ -149,6 +152,9 @@ def _read(name: str, config: ConfigDict, given: Mapping[str, np.ndarray] | None 
         return pairs.read_filtered(name.removeprefix("pairs:"), config, _read)
     if name.startswith("unpaired:"):
         return pairs.read_unpaired(name.removeprefix("unpaired:"), config, _read)
+    change, colon, altered_name = name.partition(":")
+    if colon and change in altered.CHANGES:
+        return altered.read(change, altered_name, config, _read)
     if name.startswith("one_class:"):
         return one_class.read(name.removeprefix("one_class:"), config, _read)
     if name.startswith("folder:"):
@@ -166,10 +172,15 @@ def _read(name: str, config: ConfigDict, given: Mapping[str, np.ndarray] | None 
 def _anomalies(spec: DataSpec, config: ConfigDict) -> Examples:
     """`data.anomalies`: its test split, or all of it where it is one set.
 
+    Pictures of files are brought to the size of square data, and to grey where these are grey.
+
     Raises:
       UserError: if its examples are of another form.
     """
     name = config.anomalies
+    config = config.copy_and_resolve_references()
+    if spec.is_image and spec.shape[0] == spec.shape[1]:
+        config.image_size, config.grayscale = spec.shape[0], spec.shape[-1] == 1
     source = _read(name, config)
     split = "test" if "test" in source.splits else "train"
     forms = [f"{s.shape} with {s.levels} levels" for s in (source, spec)]

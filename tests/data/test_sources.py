@@ -288,8 +288,14 @@ def test_anomalies_are_a_test_split_or_a_whole_folder(tmp_path):
     splits = sources.load(config(f"folder:{tmp_path / 'good'}", **broken)).splits
     assert len(splits["anomalies"]) == 4
     assert sum(len(split) for split in splits.values()) == 20 + 4
-    with pytest.raises(UserError, match=r"shape \(6, 6, 3\) with 256 levels, and digits of"):
+    with pytest.raises(UserError, match=r"shape \(8, 8, 1\) with 256 levels, and digits of"):
         sources.load(config("digits", **broken))
+    write_images(tmp_path / "large", [(12, 20)] * 10)
+    splits = sources.load(
+        config(f"folder:{tmp_path / 'large'}", grayscale=True, image_size=10, **broken)
+    ).splits
+    found = splits["anomalies"].gather(np.arange(4))["x"]  # brought to the form of the data
+    assert found.shape == (4, 10, 10, 1) and found.std() > 1
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image, ImageColor, ImageOps
 
+from gen_jax.data.examples import Source
 from gen_jax.errors import UserError
 
 # Not all that PIL knows: for some formats it starts other programs.
@@ -19,6 +20,17 @@ _MAX_PIXELS = 2**26  # below PIL's own limit, which is a warning only
 def say_once(text: str) -> None:
     """Tells what is done to the data, however many images it is done to."""
     print(text, flush=True)
+
+
+def check_pictures(name: str, source: Source) -> Source:
+    """A source that has pictures, as it is.
+
+    Raises:
+      UserError: if it has none, or more to each of them than a label.
+    """
+    if len(source.shape) != 3 or not source.levels or source.given:
+        raise UserError(f"{name} has no pictures with grey levels; choose another dataset")
+    return source
 
 
 def decode(

@@ -13,7 +13,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy import ndimage
 
-from gen_jax.data.examples import ArrayExamples, Examples, LazyExamples, Source, Stored, all_rows
+from gen_jax.data.examples import ArrayExamples, Source, Stored, all_rows, changed
+from gen_jax.data.readers.images import check_pictures
 from gen_jax.data.spec import SOURCE, DataSpec
 from gen_jax.errors import UserError
 
@@ -81,23 +82,15 @@ def read_filtered(name: str, config: ConfigDict, read: Read) -> Source:
             f"pairs:{name} names no filter and dataset; give --config.data.name=pairs:edges/mnist, "
             f"with one of: {names}"
         )
-    found = _pictures(dataset, config, read)
+    found = check_pictures(dataset, read(dataset, config))
 
-    def make(x: np.ndarray) -> np.ndarray:
-        return np.stack([FILTERS[kind](picture, found.levels) for picture in x])
+    def with_source(rows: Stored) -> Stored:
+        made = [FILTERS[kind](picture, found.levels) for picture in rows["x"]]
+        return {**rows, SOURCE: np.stack(made)}
 
-    splits = {split: _with_source(examples, make) for split, examples in found.splits.items()}
+    splits = {split: changed(examples, with_source) for split, examples in found.splits.items()}
     given = {SOURCE: DataSpec("bytes", found.shape, found.levels)}
     return dataclasses.replace(found, splits=splits, given=given)
-
-
-def _with_source(examples: Examples, make: Callable[[np.ndarray], np.ndarray]) -> Examples:
-    def whole(rows: Stored) -> Stored:
-        return {**rows, SOURCE: make(rows["x"])}
-
-    if isinstance(examples, LazyExamples):
-        return dataclasses.replace(examples, read=lambda rows: whole(examples.read(rows)))
-    return ArrayExamples(examples.split, whole(all_rows(examples)))
 
 
 def read_unpaired(name: str, config: ConfigDict, read: Read) -> Source:
@@ -114,7 +107,7 @@ def read_unpaired(name: str, config: ConfigDict, read: Read) -> Source:
             f"unpaired:{name} names {len(names)} datasets; give two, as "
             "--config.data.name=unpaired:mnist,usps"
         )
-    first, second = (_pictures(each, config, read) for each in names)
+    first, second = (check_pictures(each, read(each, config)) for each in names)
     forms = [f"{source.shape} with {source.levels} levels" for source in (first, second)]
     if forms[0] != forms[1]:
         raise UserError(
@@ -135,10 +128,3 @@ def read_unpaired(name: str, config: ConfigDict, read: Read) -> Source:
         splits[split] = ArrayExamples(split, arrays)
     given = {SOURCE: DataSpec("bytes", first.shape, first.levels)}
     return dataclasses.replace(second, splits=splits, given=given)
-
-
-def _pictures(name: str, config: ConfigDict, read: Read) -> Source:
-    found = read(name, config)
-    if len(found.shape) != 3 or not found.levels or found.given:
-        raise UserError(f"{name} has no pictures with grey levels; choose another dataset")
-    return found
