@@ -18,7 +18,7 @@ from gen_jax import keys as keys_lib
 from gen_jax.data.readers import images
 from gen_jax.data.spec import SOURCE
 from gen_jax.errors import UserError
-from gen_jax.evaluation import interpolation, masks, morphometry, restoration
+from gen_jax.evaluation import anomaly, interpolation, masks, morphometry, restoration
 from gen_jax.families.base import Decoder, Stylist, TwoWays
 from gen_jax.run import Run
 from gen_jax.workdir import claim
@@ -95,20 +95,20 @@ def interpolate(run: Run, flags: argparse.Namespace, options: Mapping[str, Any])
     ways = [
         interpolation.between(z[i], z[i + 1], flags.steps, flags.path) for i in range(len(z) - 1)
     ]
-    parts = np.linspace(0, 1, flags.steps)
+    # Between two classes the decoder is given shares of both.
+    classes = None if label is None else np.eye(run.subject.num_classes)[label]
     decoded = []
     for number, way in enumerate(ways):
-        # What the decoder is given changes half way.
-        own = None if label is None else np.where(parts < 0.5, label[number], label[number + 1])
+        own = None
+        if classes is not None:
+            own = interpolation.between(classes[number], classes[number + 1], flags.steps)
         decoded.append(run.decode(way, own))
     frames = run.spec.to_uint8(np.concatenate(decoded))
     rows = [pictures.tile(frames, flags.steps)]
     caption = f"A {flags.path} way in latent space between each two of {len(z)} {of}."
     if len(z) == 4:
         grid = _between_corners(z, flags.path)
-        # What the decoder is given is that of the nearest corner.
-        row, column = np.indices((_CORNERS, _CORNERS)).reshape(2, -1) > _CORNERS // 2
-        own = None if label is None else label[2 * row + column]
+        own = None if classes is None else _between_corners(classes, "linear")
         rows.append(pictures.tile(run.spec.to_uint8(run.decode(grid, own)), _CORNERS))
         caption += " Below, what is between all four, which are at the corners."
     film = pictures.animated_png([pictures.tile(frame[None]) for frame in frames])
@@ -148,9 +148,9 @@ def edit(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) -> App
         direction = run.direction(flags.attribute, method=flags.method)
         name, what = flags.attribute, flags.attribute
     else:
-        if run.subject.num_classes:
-            raise UserError("this model is given the label; towards one it is drawn by --label")
         number = run.class_number(flags.towards)
+        if run.subject.num_classes:
+            return _towards(run, x, label, number)
         train = run.data("train", min(2_000, len(run.experiment.dataset.splits["train"])))
         direction = run.direction(train["label"] == number, train["x"], method=flags.method)
         name, what = f"towards_{number}", f"being a {run.spec.class_names[number]}"
@@ -162,6 +162,22 @@ def edit(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) -> App
     )
     flat = run.spec.to_uint8(strip.reshape(-1, *run.spec.shape))
     return Applied(f"edit_{name}", caption, pictures.tile(flat, strip.shape[1]), moved)
+
+
+def _towards(run: Run, x: np.ndarray, label: np.ndarray, number: int) -> Applied:
+    """By a class-conditional model: with the latents as they are, and more and more of a class."""
+    one, z = np.eye(run.subject.num_classes), run.latents(x, label)
+    shares = np.linspace(0, 1, len(_AMOUNTS))
+    moved = [run.decode(z, (1 - share) * one[label] + share * one[number]) for share in shares]
+    strip = np.stack([x, *moved], 1)
+    caption = (
+        "Each row: an example, and its reconstruction, of which the label turns from its own into "
+        f"{run.spec.class_names[number]}."
+    )
+    flat = run.spec.to_uint8(strip.reshape(-1, *run.spec.shape))
+    return Applied(
+        f"edit_towards_{number}", caption, pictures.tile(flat, strip.shape[1]), strip[:, 1:]
+    )
 
 
 def complete(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) -> Applied:
@@ -216,21 +232,22 @@ def restore(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) -> 
 
 
 def detect(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) -> Applied:
-    """How unusual examples are, and where."""
+    """How unusual examples are, and where, if the model says it."""
     _need_pictures(run)
     x, label = _examples(run, flags)
-    where = run.unusual_parts(x, label)
-    # One scale for all of them: a usual picture stays dark.
-    heat = pictures.heat(where / max(np.quantile(where, 0.999), 1e-12))
-    rows = [pictures.tile(each, len(x)) for each in (run.spec.to_uint8(x), heat)]
-    caption = "Above, examples; below, where they surprise the model, from black to white."
     said = [
         f"{name} {', '.join(f'{value:.4g}' for value in values)}"
         for name, values in run.anomaly_scores(x, label).items()
     ]
-    if said:
-        caption += " From left to right, " + "; ".join(said) + ": the higher, the more unusual."
-    return Applied("detect", caption, pictures.below(rows), where)
+    caption, rows, found = "Examples.", [pictures.tile(run.spec.to_uint8(x), len(x))], x
+    if anomaly.locates(run.subject.family):
+        found = run.unusual_parts(x, label)
+        # One scale for all of them: a usual picture stays dark.
+        heat = pictures.heat(found / max(np.quantile(found, 0.999), 1e-12))
+        rows.append(pictures.tile(heat, len(x)))
+        caption = "Above, examples; below, where they surprise the model, from black to white."
+    caption += " From left to right, " + "; ".join(said) + ": the higher, the more unusual."
+    return Applied("detect", caption, pictures.below(rows), found)
 
 
 def augment(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) -> Applied:

@@ -415,6 +415,11 @@ class Run:
     def decode(self, z: np.ndarray, label: Labels = None) -> np.ndarray:
         """Latents [N, latent_dim] -> mean of p(x|z), [N, *shape] in model units.
 
+        Args:
+          z: latents.
+          label: of a class-conditional model, one for all, one for each, or shares of the classes
+            for each, [N, num_classes]: halves of two are what is between them.
+
         Raises:
           UserError: for latents of another width, or labels that are not one of each.
         """
@@ -422,7 +427,11 @@ class Run:
         z = np.asarray(z, np.float32)
         if z.ndim != 2 or not len(z) or z.shape[1] != family.latent_dim:
             raise UserError(f"z has shape {list(z.shape)}; this run's are [N, {family.latent_dim}]")
-        condition: Batch = {} if label is None else {"label": self._labels(label, len(z), "z")}
+        condition: Batch = {}
+        if np.ndim(label) == 2:
+            condition = {"label": checks.shares(label, len(z), self.subject.num_classes)}
+        elif label is not None:
+            condition = {"label": self._labels(label, len(z), "z")}
         return np.asarray(self.subject.decode(z, condition))
 
     def latents(self, x: np.ndarray, label: Labels = None) -> np.ndarray:
@@ -533,7 +542,8 @@ class Run:
           first: [*shape] in model units.
           last: likewise.
           steps: points of the line, the ends included.
-          label: of a class-conditional model, one for all.
+          label: of a class-conditional model, one for both ends or one of each, between which it is
+            shares of both.
           path: linear, or spherical: along which N(0, I)'s latents keep their length, as those of
             flows, diffusions and GANs (White 2016, arXiv 1609.04468).
 
@@ -545,8 +555,12 @@ class Run:
         """
         checks.whole("steps", steps, 2)
         ends = np.stack([np.asarray(first), np.asarray(last)])
-        z = self.latents(ends, label)
-        return self.decode(interpolation.between(z[0], z[1], steps, path), label)
+        if label is None:
+            return self.decode(interpolation.between(*self.latents(ends), steps, path))
+        label = self._labels(label, 2, "end")
+        line = interpolation.between(*self.latents(ends, label), steps, path)
+        one = np.eye(self.subject.num_classes)
+        return self.decode(line, interpolation.between(*one[label], steps) if len(one) else None)
 
     def evaluate(self, *names: str, split: str = "test") -> card.Figures:
         """Metrics on a split of the run's data; the config's own by default.

@@ -69,6 +69,17 @@ def labels(spec: DataSpec, label: Labels, num: int, name: str, classes: int) -> 
     return label
 
 
+def shares(label: np.ndarray, num: int, classes: int) -> np.ndarray:
+    """Shares of classes that a user gives with `num` latents, float32 [num, classes], checked."""
+    label = np.asarray(label, np.float32)
+    if label.shape != (num, classes) or not np.allclose(label.sum(1), 1, atol=1e-3):
+        raise UserError(
+            f"label has shape {list(label.shape)}; shares of classes are [{num}, {classes}], and "
+            "each row sums to 1"
+        )
+    return label
+
+
 def class_number(spec: DataSpec, label: int | str) -> int:
     """Of a class that is given by its number or its name; a name that is a number is a name."""
     names = spec.class_names

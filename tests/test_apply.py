@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import cli
 import jax
@@ -11,8 +12,9 @@ import pytest
 from PIL import Image
 
 import gen_jax
+from gen_jax import apply, commands, config, experiment
 from gen_jax import cli as gen_jax_cli
-from gen_jax import commands, config, experiment
+from gen_jax import run as run_lib
 from gen_jax.report import html
 
 
@@ -78,6 +80,58 @@ def test_samples_are_a_dataset(tmp_path_factory, capsys):
         "--config.data.num_validation=4",
     )
     assert gen_jax.load(other).spec.shape == (8, 8, 1)
+    # Between the classes of a class-conditional model the decoder is given shares of both.
+    assert launch("interpolate", "--classes=1,2,3,4", "--steps=3", f"--workdir={workdir}") == 0
+    run, way = gen_jax.load(workdir), np.load(workdir / "samples" / "interpolate.npz")["x"]
+    first = run.data("test")
+    row = [int(np.flatnonzero(first["label"] == label)[0]) for label in (1, 2)]
+    ends = run.interpolate(*first["x"][row], 3, label=[1, 2], path="spherical")
+    np.testing.assert_allclose(way[:3], ends, atol=1e-4)
+
+
+def test_a_class_conditional_model_is_edited_towards_a_class(gan):
+    arguments = ("edit", "--towards=7", "--examples=3,4", f"--workdir={gan}")
+    assert launch(*arguments) == 0
+    moved = np.load(gan / "samples" / "edit_towards_7.npz")["x"]
+    assert moved.shape == (2, 9, 8, 8, 1)
+    run = gen_jax.load(gan)
+    batch = run.experiment.dataset.batch("test", [3, 4])
+    label = np.asarray(batch["label"])
+    z = run.latents(np.asarray(batch["x"]), label)
+    np.testing.assert_allclose(moved[:, 0], run.decode(z, label), atol=1e-4)
+    np.testing.assert_allclose(moved[:, -1], run.decode(z, 7), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "score", "shape", "told"),
+    [
+        # A flow has scores, and reconstructs all parts of a picture alike.
+        (
+            "experiments/nice_mnist.py:smoke",
+            ("--config.data.name=digits", "--config.model.hidden=(16, 16)"),
+            "nll",
+            (2, 8, 8, 1),
+            "Examples.",
+        ),
+        (
+            cli.TINY_VQ[0].removeprefix("--config="),
+            cli.TINY_VQ[1:],
+            "relative_error",
+            (2, 8, 8),
+            "Above, examples; ",
+        ),
+    ],
+)
+def test_what_says_how_unusual_examples_are_says_where_if_it_can(name, changes, score, shape, told):
+    loaded = config.load_file(str(cli.ROOT / name))
+    built = experiment.build(config.override(loaded, list(changes)))
+    run = run_lib.Run(Path(), built, built.subject(built.init()), 0)
+    flags, _ = gen_jax_cli.parse(["detect", "--examples=3,4", "--workdir=unused"])
+    found = apply.detect(run, flags, {})
+    values = run.anomaly_scores(np.asarray(built.dataset.batch("test", [3, 4])["x"]))[score]
+    assert found.caption.startswith(told)
+    assert f"{score} {values[0]:.4g}, {values[1]:.4g}" in found.caption
+    assert found.x.shape == shape and len(found.picture) > 8
 
 
 def test_augment_needs_labels(vae, capsys):

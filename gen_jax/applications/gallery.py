@@ -145,13 +145,14 @@ def interpolation(context: Context, rows: int = 4, steps: int = 10) -> np.ndarra
         return None
     z = subject.encode(batch).mean
     part = jnp.linspace(0, 1, steps)[:, None]
+    given = _condition(context, batch)
+    if "label" in given:  # Between two classes it is shares of both.
+        given["label"] = np.eye(subject.num_classes, dtype=np.float32)[given["label"]]
     strips = []
     for row in range(min(rows, len(z) // 2)):
         first, last = 2 * row, 2 * row + 1
         line = (1 - part) * z[first] + part * z[last]
-        # What the decoder is given changes half way.
-        nearer = np.where(part[:, 0] < 0.5, first, last)
-        condition = {name: a[nearer] for name, a in _condition(context, batch).items()}
+        condition = {name: (1 - part) * a[first] + part * a[last] for name, a in given.items()}
         decoded = subject.decode(line, condition)
         ends = batch["x"][first : last + 1]
         strips.append(jnp.concatenate([ends[:1], decoded, ends[1:]]))

@@ -36,7 +36,7 @@ SETTINGS = {
     ),
 }
 # What a model must have for a score.
-SCORED = (*likelihood.LIKELIHOOD, base.Denoiser)
+SCORED = (*likelihood.LIKELIHOOD, base.Denoiser, base.Autoencoder)
 # What it must have to say where a picture is unusual.
 LOCATED = (base.ElementDensity, base.Denoiser, base.Autoencoder)
 
@@ -134,9 +134,13 @@ def scores(subject: Subject, examples: Examples, settings: ConfigDict) -> dict[s
             subject, examples, settings, _denoising_error
         )
     if wanted.isdisjoint(found):
+        asked = tuple(settings.anomaly_scores)
         raise UserError(
-            f"this model has none of eval.anomaly_scores={tuple(settings.anomaly_scores)}; choose "
-            "others, or all by --config.eval.anomaly_scores=()"
+            f"this model has none of eval.anomaly_scores={asked}; choose others, or all by "
+            "--config.eval.anomaly_scores=()"
+            if asked
+            else "a model that encodes and has no likelihood has scores of pictures alone, and "
+            "these data are none"
         )
     return {name: values for name, values in found.items() if name in wanted}
 
@@ -152,15 +156,21 @@ def unusual_parts(subject: Subject, examples: Examples, settings: ConfigDict) ->
       UserError: for a model that says none of it.
     """
     family = families.require(subject.family, "where a picture is unusual", *LOCATED)
+    if not locates(family):
+        raise UserError("a flow reconstructs any picture exactly, so that no part of it stands out")
     if families.has(subject.family, base.ElementDensity):
         function = _surprise
     elif families.has(subject.family, base.Denoiser):
         function = _errors_behind_noise
-    elif _reconstructs(family):
-        function = _errors_of_reconstruction
     else:
-        raise UserError("a flow reconstructs any picture exactly, so that no part of it stands out")
+        function = _errors_of_reconstruction
     return likelihood.per_example(subject, examples, settings, function)
+
+
+def locates(family: Family) -> bool:
+    """Whether `unusual_parts` can say where a picture is unusual."""
+    each = families.has(family, base.ElementDensity) or families.has(family, base.Denoiser)
+    return each or _reconstructs(family)
 
 
 def _reconstructs(family: Family) -> bool:

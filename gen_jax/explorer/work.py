@@ -266,7 +266,8 @@ class Work:
         )
         label = None
         if self.class_names:
-            label = np.where(np.arange(len(points)) <= _FRAMES / 2, ends[0][1], ends[1][1])
+            one = np.eye(len(self.class_names))
+            label = interpolation.between(*(one[own[0]] for _, own in ends), len(points))
         return [self.image(x[None]) for x in self.run.decode(np.float32(points), label)]
 
     @one_at_a_time

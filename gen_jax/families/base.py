@@ -430,7 +430,8 @@ class Decoder(Protocol):
     def decode(self, params: Params, extra: Extra, z: jax.Array, condition: Batch) -> jax.Array:
         """Latents [N, latent_dim] -> mean of p(x|z) [N, *spec.shape] in model units.
 
-        `condition` has the arrays [N, ...] that the decoder is given (`Sampler.given`).
+        `condition` has the arrays [N, ...] that the decoder is given (`Sampler.given`). A label may
+        be shares of classes, float [N, num_classes].
         """
 
 

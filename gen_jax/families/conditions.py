@@ -29,6 +29,17 @@ def standardized(batch: Batch, names: Sequence[str], scales: Scales) -> jax.Arra
     return (_joined(batch, names) - scales["mean"]) / scales["std"]
 
 
+def one_hot(label: jax.Array, num_classes: int) -> jax.Array:
+    """Numbers of classes, int [...], as [..., num_classes], of which one is 1.
+
+    Shares of classes, float [..., num_classes], are taken as they are: halves of two classes are
+    half way between them.
+    """
+    if jnp.issubdtype(label.dtype, jnp.floating):
+        return label
+    return jax.nn.one_hot(label, num_classes)
+
+
 def labels(
     batch: Batch, num_classes: int, keys: jax.Array | None = None, dropout: float = 0.0
 ) -> jax.Array:
@@ -36,7 +47,7 @@ def labels(
 
     With `keys` [B] a share `dropout` of them is withheld, which is all 0: what guidance asks for.
     """
-    context = jax.nn.one_hot(batch["label"], num_classes)
+    context = one_hot(batch["label"], num_classes)
     if keys is not None and dropout:
         kept = keys_lib.uniform(keys_lib.named(keys, "label")) >= dropout
         context = context * kept[:, None]

@@ -105,7 +105,7 @@ class Flow:
             return conditions.standardized(batch, self.given, scales)
         label = batch.get("label")
         label = jnp.zeros(num, jnp.int32) if label is None else label
-        return jax.nn.one_hot(label, self.spec.num_classes)
+        return conditions.one_hot(label, self.spec.num_classes)
 
     def _forward(self, params: Params, batch: Batch) -> tuple[jax.Array, jax.Array]:
         context = self._context(params, batch)

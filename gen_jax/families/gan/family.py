@@ -10,6 +10,7 @@ from gen_jax import keys as keys_lib
 from gen_jax import schedules
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError
+from gen_jax.families import conditions
 from gen_jax.families.adversarial import LOSSES
 from gen_jax.families.base import Extra, Params
 from gen_jax.families.gan.networks import Discriminator, Generator
@@ -147,7 +148,7 @@ class GAN:
         return self.discriminator.apply(variables, x, label)["logits"]
 
     def _one_hot(self, label: jax.Array) -> jax.Array:
-        return jax.nn.one_hot(label, self.spec.num_classes if self.given else 0)
+        return conditions.one_hot(label, self.spec.num_classes if self.given else 0)
 
     def _augmented(self, x: jax.Array, keys: jax.Array, step: jax.Array) -> jax.Array:
         probability = schedules.cosine(*self.augment_probability, self.burn_in_steps, step)

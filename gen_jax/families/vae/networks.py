@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
 from gen_jax.data.spec import DataSpec
+from gen_jax.families import conditions
 from gen_jax.families.requirements import (
     IMAGES,
     LABELS,
@@ -407,20 +408,20 @@ class VAENetwork(nn.Module):
         return self.top(noise, inverse=True)[0]
 
     def decode(self, z: jax.Array, label: jax.Array) -> jax.Array:
-        """z [..., code_size], label [...] -> the likelihood's parameters [..., *shape,
-        num_params]."""
+        """z [..., code_size], label [...] or shares of labels [..., num_classes] -> the
+        likelihood's parameters [..., *shape, num_params]."""
         return self._decode([z], label)
 
     def _decode(self, inputs: Sequence[jax.Array], label: jax.Array) -> jax.Array:
         """By the decoder, of its inputs [..., D] and the label."""
         flat = jnp.concatenate([*inputs, self._one_hot(label)], -1)
         out = self.decoder(flat.reshape(-1, flat.shape[-1])).astype(jnp.float32)
-        return out.reshape(*label.shape, *out.shape[1:])
+        return out.reshape(*flat.shape[:-1], *out.shape[1:])
 
     def _components(self, label: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Means and log variances of the topmost prior's mixture."""
         if self.prior != "vamp":
-            return self.top(jax.nn.one_hot(label, self.spec.num_classes))
+            return self.top(conditions.one_hot(label, self.spec.num_classes))
         # What the encoder makes of learned pseudo-inputs, up to the topmost layer.
         x = self.top()
         return self._top_posterior(self.spec.uncenter(x), jnp.zeros(len(x), jnp.int32))
@@ -436,4 +437,4 @@ class VAENetwork(nn.Module):
         return self.encoder(self.spec.center(x), self._one_hot(label))
 
     def _one_hot(self, label: jax.Array) -> jax.Array:
-        return jax.nn.one_hot(label, self.num_classes)
+        return conditions.one_hot(label, self.num_classes)
