@@ -25,7 +25,7 @@ from gen_jax.families.diffusion.samplers import (
 )
 from gen_jax.measurements import Measurement
 
-_SOLVER_STEPS = 8  # of conjugate gradients; Rozet et al. take from 1 to 5
+_SOLVER_STEPS = 8  # products with a network's Jacobian; Rozet et al. take from 1 to 5
 _LEAST_LEVEL = 1e-3  # of the noise that particles are weighted by, where there is none
 
 
@@ -221,8 +221,8 @@ def mmps(
 ) -> jax.Array:
     """Rozet et al. 2024 (MMPS, arXiv 2405.13712), algorithm 2.
 
-    The covariance of x given z is the network's own, by its Jacobian, and is divided by with
-    conjugate gradients.
+    The covariance of x given z is the network's own, by its Jacobian. It is divided by with GMRES,
+    where the paper has conjugate gradients: see `_gmres`.
     """
     levels = seen.measurement.levels
 
@@ -231,27 +231,40 @@ def mmps(
             lifted = seen.measurement.lift(weights, z.shape[1:])
             return levels**2 * weights + seen.measurement.project(covariance(lifted))
 
-        return _conjugate_gradients(times, gap)
+        return _gmres(times, gap)
 
     options = {**options, "eta": options["restoration_eta"]}
     return ddim(_told(denoise, process, seen, solve), process, ladder, z, keys, options)[0]
 
 
-def _conjugate_gradients(times: Callable, right: jax.Array) -> jax.Array:
-    """Solves M x = right [B, ...] for each of a batch, for a symmetric positive M."""
-    dot = lambda a, b: (a * b).sum((1, 2), keepdims=True)  # noqa: E731
-    divide = lambda a, b: jnp.where(b > 1e-20, a / jnp.maximum(b, 1e-20), 0.0)  # noqa: E731
+def _gmres(times: Callable, right: jax.Array) -> jax.Array:
+    """Nearly solves M x = right [B, ...] for each of a batch, by as many products with M.
 
-    def step(carry, _):
-        x, rest, way, square = carry
-        onward = times(way)
-        length = divide(square, dot(way, onward))
-        x, rest = x + length * way, rest - length * onward
-        new = dot(rest, rest)
-        return (x, rest, rest + divide(new, square) * way, new), None
+    It is the x with the least |right - M x| of the Krylov space (Saad and Schultz 1986). Conjugate
+    gradients need a symmetric M, and a network's Jacobian is only nearly so: with it they lead away
+    again after a few steps.
+    """
 
-    begin = (jnp.zeros_like(right), right, right, dot(right, right))
-    return jax.lax.scan(step, begin, None, length=_SOLVER_STEPS)[0][0]
+    def unit(vector):
+        length = jnp.sqrt(jnp.square(vector).sum((1, 2)))
+        return vector / jnp.maximum(length, 1e-20)[:, None, None], length
+
+    def step(basis, number):
+        new, column = times(basis[number]), 0.0
+        for _ in range(2):  # once leaves what is rounded off
+            along = jnp.einsum("kbrc,brc->kb", basis, new)
+            new -= jnp.einsum("kb,kbrc->brc", along, basis)
+            column += along
+        new, length = unit(new)
+        return basis.at[number + 1].set(new), column.at[number + 1].set(length)
+
+    first, length = unit(right)
+    basis = jnp.zeros((_SOLVER_STEPS + 1, *right.shape)).at[0].set(first)
+    basis, columns = jax.lax.scan(step, basis, jnp.arange(_SOLVER_STEPS))
+    # M basis[:-1] is basis times `columns`, so that the gap is as long as in these coordinates.
+    wanted = jnp.zeros(columns.shape[1:]).at[0].set(length)
+    weights = jax.vmap(lambda a, b: jnp.linalg.lstsq(a, b)[0])(columns.transpose(2, 1, 0), wanted.T)
+    return jnp.einsum("bk,kbrc->brc", weights, basis[:-1])
 
 
 def tds(

@@ -137,15 +137,36 @@ def test_particles_are_drawn_anew_by_their_weights():
     np.testing.assert_allclose(after, even, rtol=1e-6)
 
 
-def test_conjugate_gradients_solve():
-    root = RNG.normal(size=(4, 5, 5))
-    matrices = root @ root.transpose(0, 2, 1) + np.eye(5)
-    right = RNG.normal(size=(4, 5, 1))
-    times = lambda w: jnp.einsum("bij,bjc->bic", jnp.float32(matrices), w)  # noqa: E731
-    found = restoration._conjugate_gradients(times, jnp.float32(right))
-    np.testing.assert_allclose(found, np.linalg.solve(matrices, right), rtol=1e-2, atol=1e-3)
-    none = restoration._conjugate_gradients(times, jnp.zeros((4, 5, 1)))
+@pytest.mark.parametrize("skew", [0.0, 0.3])
+def test_gmres_solves(skew):
+    size = restoration._SOLVER_STEPS
+    turn = np.linalg.qr(RNG.normal(size=(4, size, size)))[0]
+    # Small eigenvalues and a Jacobian that is not symmetric, with which conjugate gradients fail.
+    matrices = turn @ (np.geomspace(0.01, 1, size)[:, None] * turn.transpose(0, 2, 1))
+    other = RNG.normal(size=(4, size, size))
+    matrices += skew * (other - other.transpose(0, 2, 1))
+    right = RNG.normal(size=(4, size, 1))
+    times = lambda w: jnp.einsum(  # noqa: E731
+        "bij,bjc->bic", jnp.float32(matrices), w, precision="highest"
+    )
+    found = restoration._gmres(times, jnp.float32(right))
+    np.testing.assert_allclose(found, np.linalg.solve(matrices, right), rtol=2e-2, atol=2e-2)
+    none = restoration._gmres(times, jnp.zeros((4, size, 1)))
     assert (none == 0).all()
+
+
+def test_gmres_comes_as_near_as_its_products_with_the_matrix_can():
+    size = 3 * restoration._SOLVER_STEPS
+    matrix = np.eye(size) + 0.5 * RNG.normal(size=(size, size))
+    right = RNG.normal(size=(1, size, 1))
+    krylov = [right[0]]
+    for _ in range(restoration._SOLVER_STEPS):
+        krylov.append(matrix @ krylov[-1])
+    space = np.concatenate(krylov[1:], 1)
+    nearest = space @ np.linalg.lstsq(space, right[0], rcond=None)[0]
+    found = restoration._gmres(lambda w: jnp.float32(matrix) @ w, jnp.float32(right))
+    gap = np.linalg.norm(right[0] - matrix @ np.float64(found[0]))
+    assert gap == pytest.approx(np.linalg.norm(right[0] - nearest), rel=1e-3)
 
 
 @pytest.mark.parametrize("method", restoration.METHODS)
