@@ -3,7 +3,7 @@
     python launch.py train --config=experiments/adain_mnist_fashion_mnist.py \\
         --workdir=runs/adain_mnist_fashion_mnist
     python launch.py translate --workdir=runs/adain_mnist_fashion_mnist
-    python launch.py translate --workdir=runs/adain_mnist_fashion_mnist --style=PICTURE
+    python launch.py translate --workdir=runs/adain_mnist_fashion_mnist --style=a.png,b.png
 
 Huang and Belongie 2017 (arXiv 1703.06868): a digit keeps its features, with the mean and the spread
 that they have in a garment. Two folders of your own are

@@ -289,20 +289,29 @@ def translate(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) -
     else:
         rows = _rows(run, flags, _SHOWN)
         x = np.asarray(run.experiment.dataset.batch("test", rows)["x" if back else SOURCE])
-    rows, caption = [spec.to_uint8(x)], "Above, what was given; below, what the model makes of it."
+    shown = spec.to_uint8(x)
+    if flags.style:
+        style = _read(run.spec, flags.style)
+        made = [run.subject.in_style(x, np.repeat(each[None], len(x), 0)) for each in style]
+        beside = run.spec.to_uint8(np.concatenate([style[:1], style]))
+        beside[0] = 255  # There is nothing in the corner.
+        columns = np.stack([shown, *map(run.spec.to_uint8, made)])
+        grid = np.concatenate([beside[:, None], columns], 1)
+        caption = (
+            "Above, what was given; to the left, styles; between, what the model makes of both."
+        )
+        picture = pictures.tile(grid.reshape(-1, *grid.shape[2:]), len(x) + 1)
+        return Applied("translate", caption, picture, np.stack(made))
     if back:
         made, other = run.subject.translate_back(x), source
-    elif flags.style:
-        style = _read(run.spec, flags.style)[:1]
-        made, other = run.subject.in_style(x, np.repeat(style, len(x), 0)), run.spec
-        rows.append(np.repeat(run.spec.to_uint8(style), len(x), 0))
-        caption = "Above, what was given; then the style; below, what the model makes of them."
     else:
         made, other = run.sample(len(x), given={SOURCE: x}, seed=flags.seed, **options), run.spec
-    rows.append(other.to_uint8(made))
-    name = "translate_back" if back else "translate"
+    rows = [pictures.tile(row, len(x)) for row in (shown, other.to_uint8(made))]
     return Applied(
-        name, caption, pictures.below([pictures.tile(row, len(x)) for row in rows]), made
+        "translate_back" if back else "translate",
+        "Above, what was given; below, what the model makes of it.",
+        pictures.below(rows),
+        made,
     )
 
 

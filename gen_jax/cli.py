@@ -135,7 +135,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     for command in (complete, restore):
         command.add_argument("--draws", type=int, default=4, help="of each example")
     translate.add_argument("--back", action="store_true", help="the other way, of a cycle")
-    translate.add_argument("--style", help="of style transfer: a picture file of your own")
+    translate.add_argument("--style", help="of style transfer: picture files of your own")
 
     explore = add("explore", "serve a page on this machine on which runs are played with")
     explore.add_argument("--port", type=int, default=8080)

@@ -232,7 +232,13 @@ def test_a_picture_is_given_the_style_of_another(styles, tmp_path):
     run = gen_jax.load(styles)
     given = (np.uint8(200 * p).reshape(1, 8, 8, 1) for p in (np.eye(8), np.ones((8, 8))))
     source, style = map(run.spec.from_uint8, given)
-    np.testing.assert_allclose(made, run.subject.in_style(source, style), atol=1e-3)
+    np.testing.assert_allclose(made[0], run.subject.in_style(source, style), atol=1e-3)
+    both = f"--style={pictures['style']},{pictures['digit']}"
+    assert launch("translate", own[0], both, f"--workdir={styles}") == 0
+    two = np.load(styles / "samples" / "translate.npz")["x"]
+    assert two.shape == (2, 1, 8, 8, 1)
+    np.testing.assert_allclose(two[0], made[0], atol=1e-4)
+    np.testing.assert_allclose(two[1], run.subject.in_style(source, source), atol=1e-3)
     assert launch("translate", "--examples=0,1", f"--workdir={styles}") == 0
     assert np.load(styles / "samples" / "translate.npz")["x"].shape == (2, 8, 8, 1)
 
