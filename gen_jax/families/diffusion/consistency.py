@@ -12,6 +12,7 @@ from gen_jax import keys as keys_lib
 from gen_jax.data.spec import Batch
 from gen_jax.families.base import Extra, Options, Params
 from gen_jax.families.diffusion.family import Diffusion
+from gen_jax.families.diffusion.process import EDM_RHO
 from gen_jax.families.diffusion.samplers import all_of, noise_of
 
 
@@ -49,7 +50,7 @@ class ConsistencyModel:
         """The distance of where z leads and where it leads after a step of the teacher."""
         own = self.diffusion
         x = own.standardized(extra, batch["x"])
-        levels = jnp.exp(-own.process.ladder(self.ladder_steps) / 2)  # falling
+        levels = self._levels(self.ladder_steps)
         u = keys_lib.uniform(keys_lib.named(keys, "level"))
         number = jnp.int32(u * (self.ladder_steps - 1))
         noise = keys_lib.normal(keys_lib.named(keys, "noise"), x.shape[1:])
@@ -78,20 +79,19 @@ class ConsistencyModel:
     ) -> jax.Array:
         """One x for each key in `options["steps"]` steps: algorithm 1."""
         own, steps = self.diffusion, options["steps"]
-        ladder = own.process.ladder(steps + 1)[:-1]
+        levels = self._levels(steps + 1)[:-1]
         lead = self._of_y(params["denoiser"], extra, condition)
         start = keys_lib.normal(keys_lib.named(keys, "start"), own.spec.shape)
         draws = keys_lib.named(keys, "steps")
 
         def step(x, inputs):
-            number, log_snr = inputs
-            level = jnp.exp(-log_snr / 2)
+            number, level = inputs
             fresh = noise_of(draws, number, x.shape[1:])
             noise = jnp.where(number == 0, start * jnp.sqrt(1 + level**-2), fresh)
             y = jnp.where(number == 0, 0.0, x) + level * noise
             return lead(y, all_of(level, y))[0], None
 
-        x, _ = jax.lax.scan(step, jnp.zeros_like(start), (jnp.arange(steps), ladder))
+        x, _ = jax.lax.scan(step, jnp.zeros_like(start), (jnp.arange(steps), levels))
         return own.in_units(extra, x)
 
     def sampling_calls(self, options: Options) -> int:
@@ -101,6 +101,15 @@ class ConsistencyModel:
     def within_calls(self, options: Options, calls: int) -> Options:
         """See `base.CallsCounted`."""
         return {**options, "steps": max(calls, 1)}
+
+    def _levels(self, num: int) -> jax.Array:
+        """Levels s = sigma / alpha, falling by equal steps of s^(1/7) between the schedule's ends.
+
+        Whatever the schedule: the last of a cosine's equal steps of time leaps over most of the
+        noise, and counts for so little in the loss that the student would not learn it.
+        """
+        most, least = jnp.exp(-self.diffusion.process.ladder(2) / 2)
+        return jnp.linspace(most ** (1 / EDM_RHO), least ** (1 / EDM_RHO), num) ** EDM_RHO
 
     def _of_y(self, network, extra, condition):
         """(y = z / alpha, s = sigma / alpha [B]) -> what z is made of."""

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 # Of the schedules that have no ends of their own.
 _MOST, _LEAST = 10.0, -10.0
 # Of Karras et al. 2022 (EDM, arXiv 2206.00364), table 1: sigma_max and rho.
-_EDM_MOST, _EDM_RHO = 80.0, 7.0
+_EDM_MOST, EDM_RHO = 80.0, 7.0
 # Data have a standard deviation of 1/2 there, so all levels are twice as high here.
 _EDM_UNIT = 2.0
 
@@ -72,8 +72,8 @@ class LogNormal:
 
     def ladder(self, along: jax.Array) -> jax.Array:
         """l at places from 1, the most noise, to 0."""
-        low, high = (end ** (1 / _EDM_RHO) for end in self._ends)
-        return -2 * _EDM_RHO * jnp.log(low + along * (high - low))
+        low, high = (end ** (1 / EDM_RHO) for end in self._ends)
+        return -2 * EDM_RHO * jnp.log(low + along * (high - low))
 
     @property
     def _ends(self) -> tuple[float, float]:
