@@ -60,19 +60,6 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     parallel.setup()
-    command: Callable = {
-        "train": train,
-        "evaluate": evaluate,
-        "sample": sample,
-        "encode": encode,
-        "explore": explore,
-        **dict.fromkeys(_APPLICATIONS, application),
-        "report": report,
-        "reproduce": reproduce,
-        "sweep": sweep,
-        "export": export,
-        "list": list_all,
-    }[flags.command]
     try:
         for name in flags.modules:
             _import(name)
@@ -81,7 +68,7 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
         if flags.command not in ("report", "reproduce", "sweep", "list"):
             parallel.check_devices()
         flags.workdir = flags.workdir and folder(flags.workdir)
-        command(flags, overrides)
+        _COMMANDS[flags.command](flags, overrides)
         if quickstart and parallel.is_main():
             # The tour: what a newcomer would type next.
             evaluate(_flags(workdir=flags.workdir), [])
@@ -311,18 +298,19 @@ def report(flags: argparse.Namespace, overrides: list[str]) -> None:
 
 def reproduce(flags: argparse.Namespace, overrides: list[str]) -> None:
     """Lists a table's rows with what they cost; trains, evaluates and records those asked for."""
+    from gen_jax import cli
     from gen_jax.report import results
-    from gen_jax.workdir.claim import default_workdir
+    from gen_jax.workdir.claim import folder
 
     if given := [*overrides, *filter(None, [flags.workdir])]:
         raise UserError(f"{given[0]}: a row is of its experiment as it stands, in runs/; use train")
     if not flags.rows:
         results.print_rows(flags.table)
         return
-    for config in results.configs(flags.table, _listed(flags.rows)):
-        own = _flags(config=config, workdir=default_workdir(config), record=flags.table)
-        train(own, [])
-        evaluate(own, [])
+    for arguments in results.commands(flags.table, _listed(flags.rows)):
+        own, changes = cli.parse(arguments)
+        own.workdir = folder(own.workdir)
+        _COMMANDS[own.command](own, changes)
 
 
 def sweep(flags: argparse.Namespace, overrides: list[str]) -> None:
@@ -416,3 +404,18 @@ def _fail(*messages: str, code: int = 1) -> int:
     if processes.connected():
         processes.leave(code)
     return code
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace, list[str]], None]] = {
+    "train": train,
+    "evaluate": evaluate,
+    "sample": sample,
+    "encode": encode,
+    "explore": explore,
+    **dict.fromkeys(_APPLICATIONS, application),
+    "report": report,
+    "reproduce": reproduce,
+    "sweep": sweep,
+    "export": export,
+    "list": list_all,
+}

@@ -9,6 +9,7 @@ value. `launch.py evaluate --record=TABLE` fills in the rest, so no measured fig
 import difflib
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,14 +61,6 @@ def check_run(path: Path, config: ConfigDict, workdir: Path, replica: int | None
       UserError: naming what differs, or if the table has no row for the experiment.
     """
     _rows(path, config)
-    keys = settings.flat(config_lib.sections(config.family))
-    for argument in config.overrides:
-        setting = keys.get(argument.partition("=")[0].removeprefix("--config."))
-        if setting is None or setting.affects != "nothing":
-            raise UserError(
-                f"--record: this run was changed by {argument}, and a row is of its experiment as "
-                "it stands; record a run without it, in a --workdir of its own"
-            )
     if config.replica_values:
         raise UserError("--record: the replicas differ in more than their seed (replica_values)")
     if replica is not None:
@@ -131,23 +124,31 @@ def print_rows(table: str) -> None:
     print(f"to measure: python launch.py reproduce --table={table} --rows=ROW,ROW")
 
 
-def configs(table: str, names: Sequence[str]) -> list[str]:
-    """The experiments (`FILE.py:ARGUMENT`) of some of a table's rows.
+def commands(table: str, names: Sequence[str]) -> list[list[str]]:
+    """What `launch.py` is given, one command after another, to measure some of a table's rows.
+
+    Experiments are those of this installation, wherever the working directory is.
 
     Raises:
-      UserError: if a row is not in the table, or is measured otherwise.
+      UserError: if a row is not in the table, or is measured by another program.
     """
-    rows = read(ROOT / "results" / f"{table}.json")
-    commands = {row["row"]: row["command"] for row in rows}
-    folder, found = Path(os.path.relpath(ROOT / "experiments")), []
+    rows, found = read(ROOT / "results" / f"{table}.json"), []
+    own, here = "--config=experiments/", os.path.relpath(ROOT / "experiments")
     for name in names:
-        if name not in commands:
+        lines = dict.fromkeys(row["command"] for row in rows if row["row"] == name)
+        if not lines:
             raise _no_row(table, name, rows)
-        file, argument = config_lib.split_argument(name)
-        colon = ":" * bool(argument)
-        if not (folder / f"{file}.py").exists():
-            raise UserError(f"row {name!r} is no experiment; it is measured by {commands[name]}")
-        found.append(f"{folder / file}.py{colon}{argument}")
+        for line in lines:
+            for part in line.split(" && "):
+                program, *arguments = shlex.split(part.removeprefix("python "))
+                if program != "launch.py":
+                    raise UserError(f"row {name!r} is no experiment; it is measured by {line}")
+                there = [
+                    f"--config={here}/{word.removeprefix(own)}" if word.startswith(own) else word
+                    for word in arguments
+                ]
+                if there not in found:
+                    found.append(there)
     return found
 
 
@@ -160,14 +161,36 @@ def _no_row(table: str, name: str, rows: list[dict]) -> UserError:
 
 
 def _rows(path: Path, config: ConfigDict) -> tuple[list[dict], list[dict]]:
-    """All rows of a table, and those among them that a run is of."""
+    """All rows of a table, and those among them whose command is what a run was made by."""
     rows = read(path)
     file, argument = config_lib.split_argument(config.experiment)
     name = Path(file).stem + (f":{argument}" if argument else "")
-    own = [row for row in rows if row["row"] == name]
-    if not own:
+    named = [row for row in rows if row["row"] == name]
+    if not named:
         raise _no_row(path.stem, name, rows)
+    changes = _changes(config.overrides, config.family)
+    wanted = [_changes(shlex.split(row["command"]), config.family) for row in named]
+    own = [row for row, asked in zip(named, wanted, strict=True) if asked == changes]
+    if not own:
+        for argument in sorted(changes - wanted[0]):
+            raise UserError(
+                f"--record: this run was changed by {argument}, and a row is of its experiment as "
+                "its command has it; record a run without it, in a --workdir of its own"
+            )
+        missing = " ".join(sorted(wanted[0] - changes))
+        raise UserError(f"--record: row {name!r} is measured with {missing}; add that")
     return rows, own
+
+
+def _changes(arguments: Sequence[str], family: str) -> set[str]:
+    """Those of a command's arguments that change a config in what a figure depends on."""
+    keys = settings.flat(config_lib.sections(family))
+
+    def matters(argument: str) -> bool:
+        setting = keys.get(argument.partition("=")[0].removeprefix("--config."))
+        return setting is None or setting.affects != "nothing"
+
+    return {each for each in arguments if each.startswith("--config.") and matters(each)}
 
 
 def _worst(name: str, figure: Metric) -> float | None:

@@ -7,6 +7,7 @@ import sys
 import cli
 import pytest
 
+from gen_jax import cli as gen_jax_cli
 from gen_jax import config as config_lib
 from gen_jax.errors import UserError
 from gen_jax.evaluation import Metric
@@ -30,6 +31,26 @@ def test_rows_are_whole(path):
         file, _, argument = row["row"].partition(":")
         if "launch.py train" in row["command"]:
             assert f"experiments/{file}.py{':' * bool(argument)}{argument} " in row["command"]
+
+
+def test_commands_can_be_given(monkeypatch):
+    """And each records the row that it is the command of."""
+    monkeypatch.chdir(cli.ROOT)
+    for path in sorted((cli.ROOT / "results").glob("*.json")):
+        lines = {row["command"]: row["row"] for row in results.read(path)}
+        for line, name in lines.items():
+            if "launch.py" not in line:
+                continue
+            for arguments in results.commands(path.stem, [name]):
+                flags, changes = gen_jax_cli.parse(arguments)
+                if flags.command == "train":
+                    config = config_lib.override(config_lib.load_file(flags.config), changes)
+                else:
+                    changed = config.copy_and_resolve_references()
+                    config_lib.override_trained(changed, changes)
+                    assert flags.record == path.stem
+                    _, own = results._rows(path, changed)
+                    assert {row["row"] for row in own} == {name}
 
 
 @pytest.fixture
@@ -91,7 +112,13 @@ def test_reproduce_lists_and_measures_rows(table, tmp_path, monkeypatch, capsys)
 
     folder = tmp_path / "root" / "results"
     folder.mkdir(parents=True)
-    row = results.read(table)[0] | {"row": "quickstart:smoke", "metric": "nll"}
+    run = "--workdir=runs/quickstart-smoke"
+    row = results.read(table)[0] | {
+        "row": "quickstart:smoke",
+        "metric": "nll",
+        "command": f"python launch.py train --config=experiments/quickstart.py:smoke {run} && "
+        f"python launch.py evaluate {run} --config.eval.num_examples=32 --record=tiny",
+    }
     speed = row | {"row": "dcgan:cpu", "command": "python -m benchmarks --works=dcgan"}
     (folder / "tiny.json").write_text(json.dumps([row, speed]))
     monkeypatch.setattr(results, "ROOT", tmp_path / "root")
@@ -145,6 +172,29 @@ def test_record_is_of_a_rows_own_run_at_its_end(table, tmp_path):
     ):
         with pytest.raises(UserError, match=word):
             results.check_run(table, other, at(step), replica)
+
+
+def test_a_row_has_what_its_command_changes(table, tmp_path):
+    """And of two commands of one row each records its own figures."""
+    rows = results.read(table)[:1] * 2
+    few = "python launch.py evaluate --config.eval.num_examples=9"
+    rows = [
+        row | {"command": line, "metric": name}
+        for row, line, name in zip(
+            rows, (few, "python launch.py evaluate"), ("nll", "elbo"), strict=True
+        )
+    ]
+    results.write(table, rows)
+    config = config_lib.load_file(str(cli.ROOT / "experiments" / "quickstart.py"))
+    figures = {name: Metric(1.0, 0.1, "nats", "upper_bound", 9, {}) for name in ("nll", "elbo")}
+    on_few = config_lib.override(
+        config.copy_and_resolve_references(), ["--config.eval.num_examples=9"]
+    )
+    assert [r["metric"] for r in results.record(table, on_few, figures, 1.0, "")] == ["nll"]
+    assert [r["metric"] for r in results.record(table, config, figures, 1.0, "")] == ["elbo"]
+    results.write(table, rows[:1])
+    with pytest.raises(UserError, match=r"is measured with --config\.eval\.num_examples=9; add"):
+        results.record(table, config, figures, 1.0, "")
 
 
 def test_a_changed_run_is_not_recorded(table, tmp_path, monkeypatch, capsys):
