@@ -23,7 +23,8 @@ def get_config(config):
     config.data.name = "unpaired:mnist,fashion_mnist"
     config.data.preprocess = "bytes"
     config.data.num_validation = 200
-    config.eval.metrics = ("translation_error",)
+    config.eval.judge = "fashion_mnist"
+    config.eval.metrics = ("fid",)
     config.optim.lr = 5e-4
     config.optim.schedule = "cosine"
     config.model.method = "adain"
