@@ -59,8 +59,9 @@ def interpolations(context: Context) -> dict[str, Metric]:
     """What is half way between pairs of test examples of one class, and how even the way is.
 
     `midpoint_confidence`: the probability that the judge gives the class of both ends half way,
-    beside `end_confidence` of the ends as they are decoded. `straightness`: in the judge's
-    features, the distance of the ends over the length of the way in 8 steps; 1 is the straightest.
+    beside `end_confidence` of the ends as they are decoded, and `blend_confidence` of the mean of
+    the two pictures, which needs no model. `straightness`: in the judge's features, the distance of
+    the ends over the length of the way in 8 steps; 1 is the straightest.
     `largest_step`: the longest of the 8 steps over their mean; 1 is the most even.
     """
     subject, settings = context.subject, context.settings
@@ -81,7 +82,9 @@ def interpolations(context: Context) -> dict[str, Metric]:
         said, features = net(pictures)[:2]
         logits.append(said)
         found.append(features)
-    likely = [_probability(each, labels) for each in (logits[0], logits[_POINTS // 2], logits[-1])]
+    blend = subject.spec.to_uint8((np.asarray(batches[0]["x"]) + batches[1]["x"]) / 2)
+    shown = (logits[0], logits[_POINTS // 2], logits[-1], net(blend)[0])
+    likely = [_probability(each, labels) for each in shown]
     steps = np.linalg.norm(np.diff(np.asarray(found, np.float64), axis=0), axis=-1)
     whole = np.maximum(steps.sum(0), 1e-12)
     apart = np.linalg.norm(np.asarray(found[-1], np.float64) - found[0], axis=-1)
@@ -93,6 +96,7 @@ def interpolations(context: Context) -> dict[str, Metric]:
     return {
         "midpoint_confidence": Metric.mean(likely[1], "probability", "estimate", spec),
         "end_confidence": Metric.mean((likely[0] + likely[2]) / 2, "probability", "estimate", spec),
+        "blend_confidence": Metric.mean(likely[3], "probability", "estimate", spec),
         "straightness": Metric.mean(apart / whole, "fraction", "estimate", spec),
         "largest_step": Metric.mean(
             steps.max(0) / np.maximum(steps.mean(0), 1e-12), "ratio", "estimate", spec

@@ -85,6 +85,10 @@ def test_figures_of_the_identity(monkeypatch):
     assert figures["end_confidence"].value == pytest.approx(
         figures["midpoint_confidence"].value, abs=0.05
     )
+    # Here what is half way is the mean of both, but for rounding.
+    assert figures["blend_confidence"].value == pytest.approx(
+        figures["midpoint_confidence"].value, abs=1e-3
+    )
     # A straight way in pixels, but for rounding to whole grey levels.
     assert figures["straightness"].value == pytest.approx(1, abs=0.02)
     assert figures["largest_step"].value == pytest.approx(1, abs=0.1)
