@@ -193,9 +193,10 @@ def complete(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) ->
     seen = np.where(known[..., None], to_uint8(x), 128).astype(np.uint8)
     rows = [seen, *map(to_uint8, drawn), to_uint8(x)]
     name = flags.mask if flags.mask in masks.KNOWN else "mask"
+    plural = "s" * (len(drawn) != 1)
     caption = (
-        f"Above, what is known of examples ({name.replace('_', ' ')}); then "
-        f"{_counted(len(drawn), 'completion')}; below, the examples."
+        f"Above, what is known of examples ({name.replace('_', ' ')}); then {len(drawn)} "
+        f"completion{plural}; below, the examples."
     )
     return Applied(
         f"complete_{name}",
@@ -223,9 +224,10 @@ def restore(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) -> 
     seen = spec.uncenter(restoration.shown(y, measurement, spec.shape))
     seen = spec.to_uint8(np.clip(np.nan_to_num(seen, nan=(low + high) / 2), low, high))
     rows = [seen, *map(spec.to_uint8, drawn), spec.to_uint8(x)]
+    plural = "s" * (len(drawn) != 1)
     caption = (
-        f"Above, what is seen of examples ({flags.damage.replace('_', ' ')}); then "
-        f"{_counted(len(drawn), 'restoration')}; below, the examples."
+        f"Above, what is seen of examples ({flags.damage.replace('_', ' ')}); then {len(drawn)} "
+        f"draw{plural} of what they were; below, the examples."
     )
     picture = pictures.below([pictures.tile(row, len(x)) for row in rows])
     return Applied(f"restore_{flags.damage}", caption, picture, np.stack(drawn))
@@ -329,10 +331,6 @@ APPLICATIONS = {
 def _need_pictures(run: Run) -> None:
     if not run.spec.is_image:
         raise UserError("this is done with pictures, and these data are none")
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'s' * (number != 1)}"
 
 
 def _draws(flags: argparse.Namespace) -> int:

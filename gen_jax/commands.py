@@ -60,6 +60,19 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     parallel.setup()
+    command: Callable = {
+        "train": train,
+        "evaluate": evaluate,
+        "sample": sample,
+        "encode": encode,
+        "explore": explore,
+        **dict.fromkeys(_APPLICATIONS, application),
+        "report": report,
+        "reproduce": reproduce,
+        "sweep": sweep,
+        "export": export,
+        "list": list_all,
+    }[flags.command]
     try:
         for name in flags.modules:
             _import(name)
@@ -68,7 +81,7 @@ def _run(flags: argparse.Namespace, overrides: list[str], quickstart: bool) -> i
         if flags.command not in ("report", "reproduce", "sweep", "list"):
             parallel.check_devices()
         flags.workdir = flags.workdir and folder(flags.workdir)
-        _COMMANDS[flags.command](flags, overrides)
+        command(flags, overrides)
         if quickstart and parallel.is_main():
             # The tour: what a newcomer would type next.
             evaluate(_flags(workdir=flags.workdir), [])
@@ -298,7 +311,6 @@ def report(flags: argparse.Namespace, overrides: list[str]) -> None:
 
 def reproduce(flags: argparse.Namespace, overrides: list[str]) -> None:
     """Lists a table's rows with what they cost; trains, evaluates and records those asked for."""
-    from gen_jax import cli
     from gen_jax.report import results
     from gen_jax.workdir.claim import folder
 
@@ -307,10 +319,12 @@ def reproduce(flags: argparse.Namespace, overrides: list[str]) -> None:
     if not flags.rows:
         results.print_rows(flags.table)
         return
-    for arguments in results.commands(flags.table, _listed(flags.rows)):
-        own, changes = cli.parse(arguments)
+    for name, *arguments in results.commands(flags.table, _listed(flags.rows)):
+        changes = [each for each in arguments if each.startswith("--config.")]
+        pairs = [each.removeprefix("--").split("=", 1) for each in arguments if each not in changes]
+        own = _flags(**dict(pairs))
         own.workdir = folder(own.workdir)
-        _COMMANDS[own.command](own, changes)
+        {"train": train, "evaluate": evaluate}[name](own, changes)
 
 
 def sweep(flags: argparse.Namespace, overrides: list[str]) -> None:
@@ -404,18 +418,3 @@ def _fail(*messages: str, code: int = 1) -> int:
     if processes.connected():
         processes.leave(code)
     return code
-
-
-_COMMANDS: dict[str, Callable[[argparse.Namespace, list[str]], None]] = {
-    "train": train,
-    "evaluate": evaluate,
-    "sample": sample,
-    "encode": encode,
-    "explore": explore,
-    **dict.fromkeys(_APPLICATIONS, application),
-    "report": report,
-    "reproduce": reproduce,
-    "sweep": sweep,
-    "export": export,
-    "list": list_all,
-}
