@@ -1,4 +1,4 @@
-"""A normalizing flow of scikit-learn's digits: an exact density in a minute on a CPU.
+"""A normalizing flow of scikit-learn's digits: an exact density in minutes on a CPU.
 
     python launch.py train --config=experiments/flow_digits.py --workdir=runs/flow_digits
     python launch.py evaluate --workdir=runs/flow_digits
