@@ -95,21 +95,20 @@ def interpolate(run: Run, flags: argparse.Namespace, options: Mapping[str, Any])
     ways = [
         interpolation.between(z[i], z[i + 1], flags.steps, flags.path) for i in range(len(z) - 1)
     ]
-    # Between two classes the decoder is given shares of both.
-    classes = None if label is None else np.eye(run.subject.num_classes)[label]
-    decoded = []
+    decoded, classes = [], run.subject.num_classes
     for number, way in enumerate(ways):
-        own = None
-        if classes is not None:
-            own = interpolation.between(classes[number], classes[number + 1], flags.steps)
-        decoded.append(run.decode(way, own))
+        shares = None
+        if label is not None:
+            ends = label[number : number + 2]
+            shares = interpolation.between_classes(*ends, flags.steps, classes)
+        decoded.append(run.decode(way, shares))
     frames = run.spec.to_uint8(np.concatenate(decoded))
     rows = [pictures.tile(frames, flags.steps)]
     caption = f"A {flags.path} way in latent space between each two of {len(z)} {of}."
     if len(z) == 4:
         grid = _between_corners(z, flags.path)
-        own = None if classes is None else _between_corners(classes, "linear")
-        rows.append(pictures.tile(run.spec.to_uint8(run.decode(grid, own)), _CORNERS))
+        shares = None if label is None else _between_corners(np.eye(classes)[label], "linear")
+        rows.append(pictures.tile(run.spec.to_uint8(run.decode(grid, shares)), _CORNERS))
         caption += " Below, what is between all four, which are at the corners."
     film = pictures.animated_png([pictures.tile(frame[None]) for frame in frames])
     return Applied("interpolate", caption, pictures.below(rows), np.concatenate(decoded), film)
@@ -166,10 +165,10 @@ def edit(run: Run, flags: argparse.Namespace, options: Mapping[str, Any]) -> App
 
 def _towards(run: Run, x: np.ndarray, label: np.ndarray, number: int) -> Applied:
     """By a class-conditional model: with the latents as they are, and more and more of a class."""
-    one, z = np.eye(run.subject.num_classes), run.latents(x, label)
-    shares = np.linspace(0, 1, len(_AMOUNTS))
-    moved = [run.decode(z, (1 - share) * one[label] + share * one[number]) for share in shares]
-    strip = np.stack([x, *moved], 1)
+    steps, classes = len(_AMOUNTS), run.subject.num_classes
+    ways = [interpolation.between_classes(own, number, steps, classes) for own in label]
+    z = run.latents(x, label)
+    strip = np.stack([x, *(run.decode(z, shares) for shares in np.stack(ways, 1))], 1)
     caption = (
         "Each row: an example, and its reconstruction, of which the label turns from its own into "
         f"{run.spec.class_names[number]}."

@@ -160,6 +160,7 @@ def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     reproduce = add("reproduce", "list the rows of a table of results/, or measure some of them")
     reproduce.add_argument("--table", required=True, help="file of results/, without .json")
     reproduce.add_argument("--rows", help="comma-separated; trained, evaluated and recorded")
+    reproduce.set_defaults(parse=parse)  # of the commands of rows
 
     export = add("export", "write a trained model to one file, with a card of it")
     export.add_argument("--out", help="FILE.safetensors; WORKDIR/model.safetensors by default")

@@ -319,12 +319,10 @@ def reproduce(flags: argparse.Namespace, overrides: list[str]) -> None:
     if not flags.rows:
         results.print_rows(flags.table)
         return
-    for name, *arguments in results.commands(flags.table, _listed(flags.rows)):
-        changes = [each for each in arguments if each.startswith("--config.")]
-        pairs = [each.removeprefix("--").split("=", 1) for each in arguments if each not in changes]
-        own = _flags(**dict(pairs))
+    for arguments in results.commands(flags.table, _listed(flags.rows)):
+        own, changes = flags.parse(arguments)
         own.workdir = folder(own.workdir)
-        {"train": train, "evaluate": evaluate}[name](own, changes)
+        {"train": train, "evaluate": evaluate}[own.command](own, changes)
 
 
 def sweep(flags: argparse.Namespace, overrides: list[str]) -> None:

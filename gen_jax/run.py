@@ -555,12 +555,12 @@ class Run:
         """
         checks.whole("steps", steps, 2)
         ends = np.stack([np.asarray(first), np.asarray(last)])
-        if label is None:
-            return self.decode(interpolation.between(*self.latents(ends), steps, path))
-        label = self._labels(label, 2, "end")
+        classes, shares = self.subject.num_classes, None
+        if label is not None and classes:
+            label = self._labels(label, 2, "end")
+            shares = interpolation.between_classes(*label, steps, classes)
         line = interpolation.between(*self.latents(ends, label), steps, path)
-        one = np.eye(self.subject.num_classes)
-        return self.decode(line, interpolation.between(*one[label], steps) if len(one) else None)
+        return self.decode(line, shares)
 
     def evaluate(self, *names: str, split: str = "test") -> card.Figures:
         """Metrics on a split of the run's data; the config's own by default.

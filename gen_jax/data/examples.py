@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from gen_jax.data.spec import Batch, DataSpec, fixed_keys
 from gen_jax.errors import UserError
@@ -361,3 +362,7 @@ class Source:
     rate: float = 0.0
     fingerprint: str = ""
     files: tuple[str, ...] = ()
+
+
+# Reads a dataset by its name and the `data` section of a config, for readers of one upon another.
+Read = Callable[[str, ConfigDict], Source]

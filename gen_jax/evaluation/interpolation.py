@@ -49,6 +49,12 @@ def between(first: np.ndarray, last: np.ndarray, steps: int, path: str = "linear
     return ((1 - part) * lengths[0] + part * lengths[1]) * turned / np.sin(angle)
 
 
+def between_classes(first: int, last: int, steps: int, num_classes: int) -> np.ndarray:
+    """Shares of classes [steps, num_classes] from all of the first to all of the last."""
+    one = np.eye(num_classes)
+    return between(one[first], one[last], steps)
+
+
 @metric(
     "interpolations",
     needs=(Decoder,),

@@ -266,8 +266,9 @@ class Work:
         )
         label = None
         if self.class_names:
-            one = np.eye(len(self.class_names))
-            label = interpolation.between(*(one[own[0]] for _, own in ends), len(points))
+            first, last = (own[0] for _, own in ends)
+            classes = len(self.class_names)
+            label = interpolation.between_classes(first, last, len(points), classes)
         return [self.image(x[None]) for x in self.run.decode(np.float32(points), label)]
 
     @one_at_a_time

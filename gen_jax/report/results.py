@@ -172,9 +172,9 @@ def _rows(path: Path, config: ConfigDict) -> tuple[list[dict], list[dict]]:
     wanted = [_changes(shlex.split(row["command"]), config.family) for row in named]
     own = [row for row, asked in zip(named, wanted, strict=True) if asked == changes]
     if not own:
-        for argument in sorted(changes - wanted[0]):
+        if more := sorted(changes - wanted[0]):
             raise UserError(
-                f"--record: this run was changed by {argument}, and a row is of its experiment as "
+                f"--record: this run was changed by {more[0]}, and a row is of its experiment as "
                 "its command has it; record a run without it, in a --workdir of its own"
             )
         missing = " ".join(sorted(wanted[0] - changes))

@@ -5,15 +5,12 @@ anomalies. Inverted, drawings in black on white become those in white on black t
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from gen_jax.data.examples import Source, Stored, changed
+from gen_jax.data.examples import Read, Source, Stored, changed
 from gen_jax.data.readers.images import check_pictures
-
-Read = Callable[[str, ConfigDict], Source]
 
 
 def mirrored(x: np.ndarray, levels: int) -> np.ndarray:

@@ -5,15 +5,13 @@ scores of the test examples of that class are compared with those of all other c
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from gen_jax.data.examples import Examples, Source
+from gen_jax.data.examples import Examples, Read, Source
 from gen_jax.errors import UserError
 
-Read = Callable[[str, ConfigDict], Source]
 _AT_ONCE = 10_000  # examples whose labels are looked at
 
 

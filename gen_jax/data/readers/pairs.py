@@ -7,18 +7,17 @@
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from ml_collections import ConfigDict
 from scipy import ndimage
 
-from gen_jax.data.examples import ArrayExamples, Source, Stored, all_rows, changed
+from gen_jax.data.examples import ArrayExamples, Read, Source, Stored, all_rows, changed
 from gen_jax.data.readers.images import check_pictures
 from gen_jax.data.spec import SOURCE, DataSpec
 from gen_jax.errors import UserError
 
-Read = Callable[[str, ConfigDict], Source]
 _PAIRING = 0  # the seed of which picture of A goes with which of B
 
 
