@@ -78,18 +78,30 @@ class Visit:
 
     def tab(self, number, name):
         """Opens a tab of a run -> its content."""
-        self.card(number).get_by_role("tab", name=name, exact=True).click()
+        tab = self.card(number).get_by_role("tab", name=name, exact=True)
         panel = self.card(number).locator(".q-tab-panel")
-        # While one tab gives way to another there are two.
-        waiting.until(lambda: self.window.wait_for_timeout(5) or panel.count() == 1)
+        shown = tab.get_attribute("aria-selected") == "true"
+        left = [] if shown else self._ids(panel)
+        tab.click()
+
+        def there():
+            """Whether the one before it has gone: it stays a while, and then there are two."""
+            self.window.wait_for_timeout(5)
+            return len(ids := self._ids(panel)) == 1 and ids != left
+
+        waiting.until(there)
         return panel
 
+    @staticmethod
+    def _ids(elements):
+        return elements.evaluate_all("found => found.map(each => each.id)")
+
     def slide(self, panel, part):
-        """Puts the first slider to a part of its way."""
+        """Puts the first slider to a part of its way, when it has slid into its place itself."""
         slider = panel.get_by_role("slider").first
-        slider.wait_for()
+        slider.hover()
         box = slider.bounding_box()
-        self.window.mouse.click(box["x"] + part * box["width"], box["y"] + box["height"] / 2)
+        slider.click(position={"x": part * box["width"], "y": box["height"] / 2})
 
     def picture(self, panel, number=0):
         """What a picture is, when there is one."""
