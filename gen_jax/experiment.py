@@ -81,11 +81,13 @@ class Experiment:
         values = replicas.values(self.config)
         return values if self.config.num_replicas > 1 else replicas.of_replica(values, 0)
 
+    @functools.cached_property
     def _init(self) -> Callable:
+        """It is traced once, for the shapes and for the values."""
         init = step_lib.make_init(self.family, self.optimizer)
         if self.config.num_replicas > 1:
             init = jax.vmap(init, in_axes=(0, None), out_axes=REPLICAS)
-        return init
+        return jax.jit(init)
 
     @property
     def _init_examples(self) -> int:
@@ -95,12 +97,12 @@ class Experiment:
         """The state before the first step."""
         index = np.arange(min(len(self.dataset.splits["train"]), self._init_examples))
         batch = self.dataset.batch("train", index)
-        return jax.jit(self._init())(self.replica_values["seed"], batch)
+        return self._init(self.replica_values["seed"], batch)
 
     def template(self) -> State:
         """The shapes of a state, without its values. It needs no data."""
         batch = self.spec.template(self._init_examples)
-        return jax.eval_shape(self._init(), self.replica_values["seed"], batch)
+        return jax.eval_shape(self._init, self.replica_values["seed"], batch)
 
     def parameter_counts(self) -> dict[str, int]:
         """Of each network; of one replica."""
@@ -146,6 +148,9 @@ class Experiment:
         params, extra = state.eval_params, state.extra
         if self.config.num_replicas > 1:
             params, extra = jax.tree.map(lambda x: x[replica], (params, extra))
+        # By way of the host they belong to no mesh, as those of a checkpoint: then what is compiled
+        # while a run is trained is there when it is evaluated.
+        params, extra = jax.tree.map(jnp.asarray, jax.device_get((params, extra)))
         return Subject(self.family, self.spec, params, extra, self.config.sample.to_dict())
 
     def trained_subject(self, state: State, replica: int = 0) -> Subject:
@@ -509,7 +514,6 @@ def validate(experiment: Experiment, state: State) -> tuple[dict[str, float], di
     # As many samples as there are examples to compare them with: it is done often.
     few = min(settings.num_samples, len(experiment.dataset.splits["validation"]))
     settings = ConfigDict({**settings, "num_samples": few})
-    state = jax.device_get(state)
     contexts = [
         experiment.context(experiment.subject(state, r), "validation", settings)
         for r in range(count)

@@ -4,6 +4,7 @@ A sound is float32 [T] from -1 to 1. Music is frames of keys, 0 or 1, [T, 88], o
 A (MIDI's 21) upwards.
 """
 
+import functools
 import io
 import math
 import warnings
@@ -98,19 +99,24 @@ def render(frames: np.ndarray, frame_rate: float, rate: int = 16_000) -> np.ndar
     sound = np.zeros(length + rate, np.float32)  # the last notes ring for a second
     for key, start, stop in notes(frames):
         first = round(start / frame_rate * rate)
-        time = np.arange(round((stop - start) / frame_rate * rate) + rate // 4) / rate
-        frequency = 440 * 2 ** ((key + LOWEST_KEY - 69) / 12)
-        tone = sum(
-            np.sin(2 * np.pi * frequency * h * time) / h**2
-            for h in range(1, 5)
-            if frequency * h < rate / 2
-        )
-        held = (stop - start) / frame_rate
-        envelope = np.minimum(time / 0.01, 1) * np.exp(-1.5 * time)
-        envelope = envelope * np.clip(1 - (time - held) / 0.2, 0, 1)
-        end = min(first + len(time), len(sound))
-        sound[first:end] += (tone * envelope)[: end - first]
+        tone = _tone(key, (stop - start) / frame_rate, rate)
+        end = min(first + len(tone), len(sound))
+        sound[first:end] += tone[: end - first]
     return sound / max(1.0, np.abs(sound).max())
+
+
+@functools.lru_cache(maxsize=1_000)  # a piece has few keys and few lengths
+def _tone(key: int, held: float, rate: int) -> np.ndarray:
+    """A key that is held for so many seconds, and a quarter of a second after it."""
+    time = np.arange(round(held * rate) + rate // 4) / rate
+    frequency = 440 * 2 ** ((key + LOWEST_KEY - 69) / 12)
+    tone = sum(
+        np.sin(2 * np.pi * frequency * h * time) / h**2
+        for h in range(1, 5)
+        if frequency * h < rate / 2
+    )
+    envelope = np.minimum(time / 0.01, 1) * np.exp(-1.5 * time)
+    return np.float32(tone * envelope * np.clip(1 - (time - held) / 0.2, 0, 1))
 
 
 def notes(frames: np.ndarray) -> list[tuple[int, int, int]]:

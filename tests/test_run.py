@@ -4,12 +4,14 @@ import dataclasses
 import json
 
 import cli
+import jax
 import numpy as np
 import pytest
 
 import gen_jax
 from gen_jax import config as config_lib
 from gen_jax import experiment, measurements
+from gen_jax.applications import gallery
 from gen_jax.data.examples import chosen_rows
 from gen_jax.errors import UserError
 from gen_jax.families import alarms
@@ -314,3 +316,17 @@ def test_a_run_restores_what_was_measured(tmp_path):
         run.restore(y, measurements.mask(np.ones((4, 4))), label)
     with pytest.raises(UserError, match="unknown restoration 'guess'; valid are"):
         run.restore(y, measurement, label, restoration="guess")
+
+
+def test_what_training_compiles_is_there_for_evaluation(tmp_path, monkeypatch):
+    def program(subject):
+        return jax.jit(lambda *model: model).lower(subject.params, subject.extra).as_text()
+
+    programs, draw = [], gallery.write
+    monkeypatch.setattr(
+        gallery,
+        "write",
+        lambda context, *rest: (programs.append(program(context.subject)), draw(context, *rest)),
+    )
+    train(tmp_path / "run")
+    assert programs == [program(gen_jax.load(tmp_path / "run").subject)]

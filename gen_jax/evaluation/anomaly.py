@@ -195,19 +195,13 @@ def _given(family, params, extra, batch, keys):
 
 
 def _denoising_error(family, params, extra, batch, keys):
-    logs = [
-        jnp.log(squared_errors(family, params, extra, batch, keys, number, level).mean((1, 2, 3)))
-        for number, level in enumerate(LEVELS)
-    ]
-    return jnp.mean(jnp.stack(logs), 0)
+    errors = squared_errors(family, params, extra, batch, keys, LEVELS)
+    return jnp.log(errors.mean((2, 3, 4))).mean(0)
 
 
 def _errors_behind_noise(family, params, extra, batch, keys):
-    draws = [
-        squared_errors(family, params, extra, batch, keys, number, _LEVEL).mean(-1)
-        for number in range(_DRAWS)
-    ]
-    return jnp.mean(jnp.stack(draws), 0)
+    errors = squared_errors(family, params, extra, batch, keys, [_LEVEL] * _DRAWS)
+    return errors.mean((0, -1))
 
 
 def _surprise(family, params, extra, batch, keys):

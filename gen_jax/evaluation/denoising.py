@@ -1,5 +1,8 @@
 """How well a model sees what is behind noise."""
 
+from collections.abc import Sequence
+
+import jax
 import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
@@ -26,16 +29,19 @@ def denoising_mse(context: Context) -> dict[str, Metric]:
 
 
 def _squared_error(family, params, extra, batch, keys):
-    each = [
-        squared_errors(family, params, extra, batch, keys, number, level)
-        for number, level in enumerate(LEVELS)
-    ]
-    return jnp.mean(jnp.stack([errors.reshape(len(errors), -1).mean(1) for errors in each]), 0)
+    errors = squared_errors(family, params, extra, batch, keys, LEVELS)
+    return errors.reshape(*errors.shape[:2], -1).mean((0, 2))
 
 
-def squared_errors(family, params, extra, batch, keys, number: int, level: float):
-    """Of what is seen behind draw `number` of noise, [B, ...] as x is, in centred units."""
+def squared_errors(family, params, extra, batch, keys, levels: Sequence[float]):
+    """Of what is seen behind a draw of noise of each level, [levels, B, ...], in centred units."""
     x = family.spec.center(batch["x"])
-    noise = keys_lib.normal(keys_lib.fold(keys, number), x.shape[1:])
-    seen = family.denoise(params, extra, x + level * noise, jnp.full(len(x), level), batch)
-    return jnp.square(seen - x)
+
+    def at(draw):
+        number, level = draw
+        noise = keys_lib.normal(keys_lib.fold(keys, number), x.shape[1:])
+        seen = family.denoise(params, extra, x + level * noise, jnp.full(len(x), level), batch)
+        return jnp.square(seen - x)
+
+    # One after another, so that the network is compiled once.
+    return jax.lax.map(at, (jnp.arange(len(levels)), jnp.asarray(levels)))

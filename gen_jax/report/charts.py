@@ -172,11 +172,13 @@ def spectrograms(sounds: list[np.ndarray], rate: float) -> np.ndarray:
 
 def piano_rolls(pieces: list[np.ndarray], rate: float) -> np.ndarray:
     """Pieces of music, frames [T, 88], one below another: keys that are held over time."""
+    from matplotlib.collections import PolyCollection
+
     figure, axes = _figure(8, 1.9 * len(pieces), len(pieces), 1)
     for axis, frames in zip(np.atleast_1d(axes), pieces, strict=True):
-        for key, start, stop in sound.notes(frames):
-            at = (start / rate, (stop - start) / rate)
-            axis.broken_barh([at], (key + sound.LOWEST_KEY - 0.5, 1), color="#1f6feb")
+        # All at once: an untrained model plays thousands.
+        bars = [_bar(*note, rate) for note in sound.notes(frames)]
+        axis.add_collection(PolyCollection(bars, color="#1f6feb"))
         octaves = np.arange(24, 109, 12)
         axis.set_yticks(octaves, [f"C{octave // 12 - 1}" for octave in octaves])
         axis.grid(axis="y", alpha=0.3)
@@ -185,6 +187,13 @@ def piano_rolls(pieces: list[np.ndarray], rate: float) -> np.ndarray:
         axis.spines[["top", "right"]].set_visible(False)
     np.atleast_1d(axes)[-1].set_xlabel("seconds", fontsize=8)
     return np.asarray(Image.open(io.BytesIO(_png(figure))).convert("RGB"))
+
+
+def _bar(key: int, start: int, stop: int, rate: float) -> list[tuple[float, float]]:
+    """The corners of a note in a piano roll."""
+    low, high = key + sound.LOWEST_KEY - 0.5, key + sound.LOWEST_KEY + 0.5
+    left, right = start / rate, stop / rate
+    return [(left, low), (right, low), (right, high), (left, high)]
 
 
 def times(lines: dict[str, list[tuple[int, float]]]) -> bytes:

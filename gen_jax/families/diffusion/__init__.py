@@ -59,7 +59,9 @@ SETTINGS = {
     "heads": Setting(
         4, "of the attention, at a U-Net's coarsest size or everywhere", minimum=1, smoke=1
     ),
-    "hidden": Setting((256, 256, 256), "widths of a perceptron's layers", minimum=1),
+    "hidden": Setting(
+        (256, 256, 256), "widths of a perceptron's layers", minimum=1, smoke=(16, 16)
+    ),
     "schedule": Setting(
         "cosine", "which noise there is when: log_normal is EDM's", choices=tuple(SCHEDULES)
     ),
