@@ -191,7 +191,7 @@ def test_guidance_by_a_classifier_tilts_the_density(sampler):
 
 
 def test_a_sample_of_adaptive_steps_is_the_same_in_any_batch():
-    family, params, extra, batch = build(IMAGES["even"])
+    family, params, extra, batch = build(IMAGES["even"], **NETWORKS["transformer of patches"])
     keys = keys_lib.per_example(keys_lib.stream(0, "x"), jnp.arange(3))
     options = OPTIONS | {"sampler": "adaptive", "steps": 3, "tolerance": 0.1, "guidance": 2.0}
     condition = {"label": batch["label"][:3]}
