@@ -125,8 +125,8 @@ def test_a_sample_of_adaptive_steps_is_the_same_in_any_batch():
     spec = DataSpec("bytes", (4, 4, 1), 256, num_classes=3)
     config = families.default_model("diffusion")
     # Without `fourier`, of which a network with random weights would make chaos.
-    config.update(process="variational", prediction="noise", features=8, multipliers=(1,))
-    config.update(heads=1, conditional=True)
+    config.update(process="variational", prediction="noise", network="transformer", features=8)
+    config.update(layers=1, heads=1, conditional=True)
     family = families.build("diffusion", config, spec)
     batch = {"x": jnp.float32(RNG.integers(256, size=(3, *spec.shape))), "label": jnp.arange(3)}
     params, extra = jax.jit(family.init)(jax.random.key(0), batch)
