@@ -6,8 +6,8 @@
 
 The argument `long` trains four times as long, with its schedules stretched.
 
-Measured: table `fidelity` of docs/results.md. About 10 minutes on 2 idle CPU cores; `long` takes an
-hour on one.
+Measured: table `fidelity` of docs/results.md. About 10 minutes on 2 idle CPU cores; `long` takes 45
+minutes on one that is shared.
 """
 
 from gen_jax.config import experiment
