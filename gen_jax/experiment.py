@@ -145,12 +145,12 @@ class Experiment:
 
     def subject(self, state: State, replica: int = 0) -> Subject:
         """One replica's model, as evaluators see it during training."""
-        params, extra = state.eval_params, state.extra
-        if self.config.num_replicas > 1:
-            params, extra = jax.tree.map(lambda x: x[replica], (params, extra))
         # By way of the host they belong to no mesh, as those of a checkpoint: then what is compiled
         # while a run is trained is there when it is evaluated.
-        params, extra = jax.tree.map(jnp.asarray, jax.device_get((params, extra)))
+        model = jax.device_get((state.eval_params, state.extra))
+        if self.config.num_replicas > 1:
+            model = jax.tree.map(lambda x: x[replica], model)
+        params, extra = jax.tree.map(jnp.asarray, model)
         return Subject(self.family, self.spec, params, extra, self.config.sample.to_dict())
 
     def trained_subject(self, state: State, replica: int = 0) -> Subject:
@@ -514,6 +514,7 @@ def validate(experiment: Experiment, state: State) -> tuple[dict[str, float], di
     # As many samples as there are examples to compare them with: it is done often.
     few = min(settings.num_samples, len(experiment.dataset.splits["validation"]))
     settings = ConfigDict({**settings, "num_samples": few})
+    state = jax.device_get(state)  # once for all replicas
     contexts = [
         experiment.context(experiment.subject(state, r), "validation", settings)
         for r in range(count)
