@@ -29,6 +29,10 @@ VARIANTS = [
 
 # Where all layers, or all elements, would take a minute, and those of one kind are alike.
 _SMALL = ["--config.data.name=digits"]
+_ONE_RESOLUTION = ["--config.model.multipliers=(1,)"]
+_NARROW = [
+    f"--config.model.{network}_widths=(8, 8, 8)" for network in ("generator", "discriminator")
+]
 SHALLOW = {
     "pixel_transformer_mnist.py": _SMALL,
     "pixelsnail_mnist.py": _SMALL,
@@ -36,10 +40,24 @@ SHALLOW = {
     # The tests' own MNIST has 16 examples of a class.
     "one_class_mnist.py": ["--config.data.num_validation=4"],
     "latent_diffusion_mnist.py": ["--config.data.name=gaussians"],
-    "cyclegan_mnist_usps.py": ["--config.data.name=unpaired:digits,digits"],
+    "cyclegan_mnist_usps.py": [
+        *("--config.data.name=unpaired:digits,digits", "--config.model.network=unet"),
+        "--config.model.widths=(8, 8)",
+    ],
     "music_jsb.py": ["--config.data.name=chords", "--config.model.joint=8"],
-    "vdvae_mnist.py": ["--config.model.blocks=(0, 1, 1, 0)"],
-    "vae_vq_fashion_mnist.py": ["--config.model.residual_blocks=1"],
+    "vdvae_mnist.py": ["--config.model.blocks=(0, 1)"],
+    "vae_vq_fashion_mnist.py": [*_SMALL, "--config.model.residual_blocks=1"],
+    "vae_conv_fashion_mnist.py": _SMALL,
+    "pixelcnn_mnist.py": _SMALL,
+    "pixelrnn_mnist.py": _SMALL,
+    "diffusion_digits.py": _ONE_RESOLUTION,
+    "diffusion_mnist.py": [*_SMALL, *_ONE_RESOLUTION, "--config.eval.judge=digits"],
+    "d3pm_mnist.py": [*_SMALL, *_ONE_RESOLUTION],
+    "vdm_mnist.py": [*_SMALL, *_ONE_RESOLUTION],
+    "flow_digits.py": ["--config.model.channel_layers=(1,)"],
+    "adain_mnist_fashion_mnist.py": ["--config.model.widths=(8, 8)"],
+    "gan_fashion_mnist.py": _NARROW,
+    "gan_stacked_mnist.py": _NARROW,
 }
 
 
@@ -72,6 +90,7 @@ LONG = (
     *("nice_mnist.py", "pixelcnn_fashion_mnist.py", "realnvp_mnist.py"),
     *("consistency_digits.py", "consistency_mnist.py", "diffusion_fashion_mnist.py"),
     *("flow_matching_fashion_mnist.py", "latent_diffusion_mnist.py", "d3pm_text.py"),
+    *("uva_flow_mnist.py",),
 )
 # One of those that are alike belongs to the quick tests.
 FIRST = {path: name for name in reversed(FILES) for path in [_path_through_the_code(name)]}

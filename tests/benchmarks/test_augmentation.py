@@ -25,7 +25,7 @@ def test_a_repeat_measures_every_kind(monkeypatch, tiny_idx, tmp_path):
     monkeypatch.setenv("GEN_JAX_MANUAL_DIR", str(tiny_idx))
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
     monkeypatch.setattr(module, "_read", module.read)
-    monkeypatch.setattr(module, "STEPS", {"vae": 20, "classifier": 60})
+    monkeypatch.setattr(module, "STEPS", {"vae": 20, "classifier": 10})
     monkeypatch.setattr(module, "GENERATED", 4)
     found = module.repeat(0, 1)
     assert list(found) == list(module.KINDS)

@@ -117,7 +117,9 @@ def test_what_it_needs(linear):
 
 def test_a_model_that_learned_without_labels_is_told_none():
     config = config_lib.load_file(str(ROOT / "experiments" / "diffusion_digits.py:smoke"))
-    config_lib.override(config, ["--config.model.conditional=True"])
+    changes = ["--config.model.conditional=True", "--config.model.multipliers=(1,)"]
+    changes.append("--config.eval.anomaly_scores=('denoising_error',)")
+    config_lib.override(config, changes)
     built = experiment.build(config)
     context = built.context(built.subject(built.init()), "test")
     params = jax.tree.map(lambda p: p + 0.1, context.subject.params)  # zeros hear no label
@@ -224,7 +226,7 @@ def test_where_a_diffusion_is_surprised(tmp_path):
 
 
 def test_a_flow_has_no_errors_of_reconstruction(tmp_path):
-    run = trained(tmp_path, "flow_digits.py")
+    run = trained(tmp_path, "maf_mnist.py", "--config.data.name=digits")
     x = run.data("test", 3)["x"]
     assert set(run.anomaly_scores(x)) == {"nll", "likelihood_ratio"}
     with pytest.raises(UserError, match="reconstructs any picture exactly"):

@@ -44,7 +44,7 @@ def pictures(num, bright_row):
 
 def context_of(family, splits):
     dataset = Dataset("a test", SPEC, splits)
-    settings = ConfigDict({"num_examples": 0, "num_samples": 600, "classifier_steps": 60})
+    settings = ConfigDict({"num_examples": 0, "num_samples": 600, "classifier_steps": 25})
     return Context(Subject(family, SPEC, {}, {}), dataset, "test", settings)
 
 

@@ -116,7 +116,7 @@ def test_the_inverse_undoes_it_and_the_determinant_is_autodiffs(case, dtype):
     def flat(one):
         return bijection.forward(params, one.reshape(x[:1].shape), None)[0].reshape(-1)
 
-    jacobian = jax.vmap(jax.jacobian(flat))(x.reshape(6, -1))
+    jacobian = jax.jit(jax.vmap(jax.jacobian(flat)))(x.reshape(6, -1))
     np.testing.assert_allclose(jnp.linalg.slogdet(jacobian)[1], log_det, atol=10 * bound)
 
 
@@ -126,31 +126,32 @@ def test_a_masked_autoregressive_map_is_triangular(transform):
     bijection = b.MaskedAutoregressive(own, MADE(4, (9,), own.num_params, starts_at_zero=True))
     x = jnp.float32(np.random.default_rng(0).normal(size=(8, 4)))
     context = jnp.float32(np.random.default_rng(1).normal(size=(8, 3)))
-    params = bijection.init(jax.random.key(0), x, context)
-    same, _ = bijection.forward(params, x, context)
+    params = jax.jit(bijection.init)(jax.random.key(0), x, context)
+    forward, inverse = jax.jit(bijection.forward), jax.jit(bijection.inverse)
+    same, _ = forward(params, x, context)
     zeros = jnp.zeros((*x.shape, own.num_params))
     np.testing.assert_allclose(same, own.forward(x, zeros)[0], atol=1e-5)  # at first
     params = moved(params)
-    y, log_det = bijection.forward(params, x, context)
-    again, back = bijection.inverse(params, y, context)
+    y, log_det = forward(params, x, context)
+    again, back = inverse(params, y, context)
     np.testing.assert_allclose(again, x, atol=1e-4)
     np.testing.assert_allclose(back, -log_det, atol=1e-3)
-    jacobian = jax.vmap(
-        jax.jacobian(lambda one, given: bijection.forward(params, one[None], given[None])[0][0])
-    )(x, context)
+    slopes = jax.jacobian(lambda one, own: bijection.forward(params, one[None], own[None])[0][0])
+    jacobian = jax.jit(jax.vmap(slopes))(x, context)
     assert (np.triu(jacobian, 1) == 0).all()
     np.testing.assert_allclose(jnp.linalg.slogdet(jacobian)[1], log_det, atol=1e-4)
-    assert np.abs(bijection.forward(params, x, context + 1)[0] - y).max() > 1e-3
+    assert np.abs(forward(params, x, context + 1)[0] - y).max() > 1e-3
 
 
 @pytest.mark.parametrize("case", ["alternate False spline", "checker True affine"])
 def test_the_condition_changes_a_coupling(case):
     context = jnp.ones((6, 2))
     bijection, params, x = made(case, "float32", context)
-    first, _ = bijection.forward(params, x, context)
-    other, _ = bijection.forward(params, x, 2 * context)
+    forward = jax.jit(bijection.forward)
+    first, _ = forward(params, x, context)
+    other, _ = forward(params, x, 2 * context)
     assert np.abs(first - other).max() > 1e-3
-    again, _ = bijection.inverse(params, first, context)
+    again, _ = jax.jit(bijection.inverse)(params, first, context)
     np.testing.assert_allclose(again, x, atol=1e-4)
 
 
@@ -162,14 +163,11 @@ def test_splines_are_finite_everywhere_and_at_their_knots():
     each = jnp.broadcast_to(params, (len(x), len(params)))
 
     for function in (spline.forward, spline.inverse):
-        for number in (0, 1):
-            value = function(x, each)[number]
-            slope = jax.vmap(jax.grad(lambda x, p, f=function, n=number: f(x, p)[n], (0, 1)))(
-                x, each
-            )
+        slopes = jax.jit(jax.vmap(jax.jacobian(function, (0, 1))))(x, each)
+        for value, slope in zip(jax.jit(function)(x, each), slopes, strict=True):
             assert np.isfinite(value).all()
             assert all(np.isfinite(part).all() for part in slope)
-    y, log_slope = spline.forward(x, each)
+    y, log_slope = jax.jit(spline.forward)(x, each)
     outside = np.abs(x) > 2
     np.testing.assert_array_equal(y[outside], x[outside])
     np.testing.assert_array_equal(log_slope[outside], 0)
@@ -183,7 +181,8 @@ def test_splines_are_finite_everywhere_and_at_their_knots():
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_with_parameters_of_0_a_number_stays_or_nearly_so(name):
     x = jnp.linspace(-4, 4, 41)
-    y, log_slope = TRANSFORMS[name].forward(x, jnp.zeros((41, TRANSFORMS[name].num_params)))
+    own = TRANSFORMS[name]
+    y, log_slope = jax.jit(own.forward)(x, jnp.zeros((41, own.num_params)))
     bound = {"logistic mixture": 0.3, "gate": 0.5}.get(name, 1e-5)
     np.testing.assert_allclose(y, x, atol=bound)
     np.testing.assert_allclose(log_slope, 0, atol=bound)
@@ -198,16 +197,18 @@ def test_a_mixture_of_logistics_is_numpys():
     z = (x[:, None] - params[:, 5:8] - np.array([-1, 0, 1])) / np.exp(limited[1])
     share = (weights / (1 + np.exp(-z))).sum(1)
     wanted = np.log(share / (1 - share)) * np.exp(limited[0]) + params[:, 0]
-    y, log_slope = own.forward(jnp.float32(x), jnp.float32(params))
+    forward = jax.jit(own.forward)
+    y, log_slope = forward(jnp.float32(x), jnp.float32(params))
     np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-4)
-    slope = jax.vmap(jax.grad(lambda x, p: own.forward(x, p)[0]))(
+    slope = jax.jit(jax.vmap(jax.grad(lambda x, p: own.forward(x, p)[0])))(
         jnp.float32(x), jnp.float32(params)
     )
     np.testing.assert_allclose(log_slope, np.log(slope), rtol=1e-4, atol=1e-4)
     far = jnp.float32([-80, -20, 20, 80])  # where F is 0 or 1 in float32
-    y, log_slope = own.forward(far, jnp.float32(params[:4]))
+    y, log_slope = forward(far, jnp.float32(params[:4]))
     assert np.isfinite(y).all() and np.isfinite(log_slope).all()
-    np.testing.assert_allclose(own.inverse(y, jnp.float32(params[:4]))[0], far, rtol=1e-4)
+    again, _ = jax.jit(own.inverse)(y, jnp.float32(params[:4]))
+    np.testing.assert_allclose(again, far, rtol=1e-4)
 
 
 @pytest.mark.parametrize("given", [False, True])
@@ -220,23 +221,24 @@ def test_a_transformer_of_patches_is_triangular_and_remembers(given):
     rng = np.random.default_rng(0)
     x = jnp.float32(rng.normal(size=(3, 4, 2)))
     context = jnp.float32(rng.normal(size=(3, 5))) if given else None
-    params = bijection.init(jax.random.key(0), x, context)
-    same, log_det = bijection.forward(params, x, context)
+    params = jax.jit(bijection.init)(jax.random.key(0), x, context)
+    forward = jax.jit(bijection.forward)
+    same, log_det = forward(params, x, context)
     np.testing.assert_allclose(same, x, atol=1e-6)  # at first
     np.testing.assert_allclose(log_det, 0, atol=1e-6)
     params = moved(params)
-    y, log_det = bijection.forward(params, x, context)
+    y, log_det = forward(params, x, context)
     again, back = jax.jit(bijection.inverse)(params, y, context)
     np.testing.assert_allclose(again, x, atol=1e-4)
     np.testing.assert_allclose(back, -log_det, atol=1e-4)
     if given:
-        assert np.abs(bijection.forward(params, x, context + 1)[0] - y).max() > 1e-3
+        assert np.abs(forward(params, x, context + 1)[0] - y).max() > 1e-3
 
     def flat(one):
         own_context = None if context is None else context[:1]
         return bijection.forward(params, one.reshape(1, 4, 2), own_context)[0].reshape(-1)
 
-    jacobian = np.asarray(jax.jacobian(flat)(x[0].reshape(-1)))
+    jacobian = np.asarray(jax.jit(jax.jacobian(flat))(x[0].reshape(-1)))
     later = np.arange(8) // 2
     assert (jacobian[later[:, None] < later] == 0).all()
     earlier = jacobian[later[:, None] > later]
@@ -294,9 +296,10 @@ def test_an_autoregressive_inverse_of_steep_maps_stays_finite():
     transform = elementwise.Affine(3.0)
     steep = b.MaskedAutoregressive(transform, MADE(60, (64,), 2))
     z = jnp.float32(np.random.default_rng(0).normal(size=(8, 60)))
-    params = jax.tree.map(lambda leaf: 8 * leaf, steep.init(jax.random.key(0), z, None))
-    x, _ = steep.inverse(params, z, None)
+    params = jax.jit(steep.init)(jax.random.key(0), z, None)
+    params = jax.tree.map(lambda leaf: 8 * leaf, params)
+    x, _ = jax.jit(steep.inverse)(params, z, None)
     # Whatever it was, the first ones are right: those after them are none of their business.
     assert np.isfinite(x[:, :20]).all()
-    again, _ = steep.forward(params, jnp.where(jnp.isfinite(x), x, 0), None)
+    again, _ = jax.jit(steep.forward)(params, jnp.where(jnp.isfinite(x), x, 0), None)
     np.testing.assert_allclose(again[:, :5], z[:, :5], rtol=1e-3, atol=1e-3)

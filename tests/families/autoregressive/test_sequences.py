@@ -1,5 +1,6 @@
 """Models of text, music and sound against enumeration, autodiff and their own slow paths."""
 
+import functools
 import itertools
 
 import jax
@@ -51,7 +52,8 @@ def build(case, **changes):
     own = {**NETWORKS[network], **more, "likelihood": LIKELIHOOD[spec.medium], "features": 8}
     model.update({**own, "conditional": True, **changes})
     family = families.build("autoregressive", model, spec)
-    params, extra = family.init(jax.random.key(0), batch_of(spec, np.zeros((2, *spec.shape))))
+    batch = batch_of(spec, np.zeros((2, *spec.shape)))
+    params, extra = jax.jit(family.init)(jax.random.key(0), batch)
     leaves, tree = jax.tree.flatten(params)
     rng = np.random.default_rng(0)
     moved = [leaf + 0.4 * rng.normal(size=leaf.shape).astype(np.float32) for leaf in leaves]
@@ -65,6 +67,11 @@ def batch_of(spec, x, label=0, **arrays):
 
 def keys_of(num, seed=3):
     return keys_lib.per_example(keys_lib.stream(seed, "x"), jnp.arange(num))
+
+
+def sample(family, params, extra, keys, condition, **options):
+    draw = jax.jit(lambda *args: family.sample(*args, {**OPTIONS, **options}))
+    return np.asarray(draw(params, extra, keys, condition))
 
 
 def states(spec):
@@ -98,11 +105,14 @@ def test_an_element_sees_those_before_it_and_what_is_given(case):
     x = rng.integers(0, spec.levels or len(spec.vocabulary), (200, *spec.shape))
     flat = x.reshape(200, -1)
 
+    @jax.jit
+    def compiled(params, batch):
+        context = family._context(batch)
+        return family._params(params, batch["x"], family.orders.place[0], context)
+
     def outputs(flat, label=0):
         batch = batch_of(spec, flat.reshape(x.shape), label)
-        context = family._context(batch)
-        found = family._params(params, batch["x"], family.orders.place[0], context)
-        return np.asarray(found.reshape(200, spec.num_dims, -1))
+        return np.asarray(compiled(params, batch).reshape(200, spec.num_dims, -1))
 
     before = outputs(flat)
     # Parts of an element see one another only where it has a joint head.
@@ -123,15 +133,7 @@ def test_all_decodings_give_the_same_sample(case):
     family, params, extra = build(case)
     condition = {"label": jnp.arange(64) % 3}
     found = {
-        decoding: np.asarray(
-            family.sample(
-                params,
-                extra,
-                keys_of(64),
-                condition,
-                {**OPTIONS, "decoding": decoding, "length": 9},
-            )
-        )
+        decoding: sample(family, params, extra, keys_of(64), condition, decoding=decoding, length=9)
         for decoding in ("cached", "jacobi", "sequential", "auto")
     }
     for x in found.values():
@@ -140,13 +142,8 @@ def test_all_decodings_give_the_same_sample(case):
     assert x.shape == (64, 9, *family.spec.shape[1:])
     assert len(np.unique(x.reshape(64, -1), axis=0)) > 8
     # A sample does not depend on those beside it.
-    few = family.sample(
-        params,
-        extra,
-        keys_of(64)[5:9],
-        {"label": condition["label"][5:9]},
-        {**OPTIONS, "length": 9},
-    )
+    few = {"label": condition["label"][5:9]}
+    few = sample(family, params, extra, keys_of(64)[5:9], few, length=9)
     np.testing.assert_array_equal(few, x[5:9])
 
 
@@ -154,11 +151,9 @@ def test_all_decodings_give_the_same_sample(case):
 def test_samples_are_as_frequent_as_their_probabilities(case):
     family, params, extra = build(case)
     num, x = 20_000, states(family.spec)
-    drawn = jax.jit(lambda keys, label: family.sample(params, extra, keys, label, OPTIONS))(
-        keys_of(num), {"label": jnp.ones(num, jnp.int32)}
-    )
+    drawn = sample(family, params, extra, keys_of(num), {"label": jnp.ones(num, jnp.int32)})
     base = family.spec.levels or len(family.spec.vocabulary)
-    number = np.asarray(drawn).reshape(num, -1) @ base ** np.arange(family.spec.num_dims)[::-1]
+    number = drawn.reshape(num, -1) @ base ** np.arange(family.spec.num_dims)[::-1]
     counts = np.bincount(number.astype(int), minlength=len(x))
     batch = batch_of(family.spec, x, 1)
     log_prob = jax.jit(family.log_prob)(params, extra, batch, keys_of(len(x))).value
@@ -174,8 +169,7 @@ def test_a_prompt_stays_and_what_follows_is_as_without(case):
     """What is drawn behind a sample's own beginning is the rest of that sample."""
     family, params, extra = build(case)
     condition = {"label": jnp.arange(8) % 3}
-    options = {**OPTIONS, "length": 10}
-    x = np.asarray(family.sample(params, extra, keys_of(8), condition, options))
+    x = sample(family, params, extra, keys_of(8), condition, length=10)
     compiled = jax.jit(
         lambda prompt, length, keys, condition: family.continued(
             params, extra, keys, prompt, length, condition, OPTIONS
@@ -197,12 +191,14 @@ def test_what_is_behind_the_length_counts_nothing():
     behind = np.arange(5) >= np.asarray(length)[:, None]
     other = np.where(behind, (x + 1) % 3, x)
     batches = [batch_of(family.spec, own, length=length) for own in (x, other)]
-    first, second = (family.log_prob(params, extra, own, keys_of(20)).value for own in batches)
+    log_prob = jax.jit(family.log_prob)
+    first, second = (log_prob(params, extra, own, keys_of(20)).value for own in batches)
     np.testing.assert_array_equal(first, second)
-    each = np.asarray(family.element_log_probs(params, extra, batches[0]))
+    each = np.asarray(jax.jit(family.element_log_probs)(params, extra, batches[0]))
     np.testing.assert_allclose(np.where(behind, 0, each).sum(1), first, atol=1e-5)
     turn = family.turns[0]
-    loss, _, metrics = family.losses(turn, params, extra, batches[1], keys_of(20), jnp.int32(0))
+    losses = jax.jit(family.losses, static_argnums=0)
+    loss, _, metrics = losses(turn, params, extra, batches[1], keys_of(20), jnp.int32(0))
     assert float(loss["autoregressive"]) == pytest.approx(-float(first.mean()) / 5, rel=1e-5)
     assert metrics["nll_per_element"] == loss["autoregressive"]
 
@@ -212,23 +208,22 @@ def test_dropout_is_of_training_alone():
     x = np.random.default_rng(0).integers(0, 3, (20, 5))
     batch = batch_of(family.spec, x)
 
+    losses = jax.jit(family.losses, static_argnums=0)
+    log_prob = jax.jit(family.log_prob)
+
     def loss(seed):
-        losses, _, _ = family.losses(
-            family.turns[0], params, extra, batch, keys_of(20, seed), jnp.int32(0)
-        )
-        return float(losses["autoregressive"])
+        found, _, _ = losses(family.turns[0], params, extra, batch, keys_of(20, seed), jnp.int32(0))
+        return float(found["autoregressive"])
 
     assert loss(1) == loss(1) != loss(2)
-    exact = family.log_prob(params, extra, batch, keys_of(20, 1)).value
-    np.testing.assert_array_equal(
-        exact, family.log_prob(params, extra, batch, keys_of(20, 2)).value
-    )
+    first, second = (log_prob(params, extra, batch, keys_of(20, seed)).value for seed in (1, 2))
+    np.testing.assert_array_equal(first, second)
 
 
 def test_guidance_moves_logits_away_from_those_without_a_label():
     family, params, extra = build("wavenet text", label_dropout=0.2)
-    condition, options = {"label": jnp.full(4_000, 1)}, {**OPTIONS, "guidance": 2.0}
-    x = np.asarray(family.sample(params, extra, keys_of(4_000), condition, options))
+    condition = {"label": jnp.full(4_000, 1)}
+    x = sample(family, params, extra, keys_of(4_000), condition, guidance=2.0)
     zeros = jnp.zeros((1, 5), jnp.int32)
     place = family.orders.place[0]
     with_label = family._params(params, zeros, place, jax.nn.one_hot(jnp.array([1]), 3))
@@ -237,7 +232,7 @@ def test_guidance_moves_logits_away_from_those_without_a_label():
     share = np.bincount(x[:, 0], minlength=3) / 4_000
     np.testing.assert_allclose(share, jax.nn.softmax(logits), atol=0.03)
     few = {"label": condition["label"][:64]}
-    slow = family.sample(params, extra, keys_of(64), few, {**options, "decoding": "jacobi"})
+    slow = sample(family, params, extra, keys_of(64), few, guidance=2.0, decoding="jacobi")
     np.testing.assert_array_equal(slow, x[:64])
     # The label is withheld from about a fifth of the training examples.
     context = family._context(batch_of(family.spec, x[:2_000], 1), keys_of(2_000))
@@ -264,17 +259,15 @@ def test_what_is_likely_is_the_fewest_values_with_the_share():
 def test_top_k_and_top_p_bound_what_is_drawn():
     family, params, extra = build("gru text")
     condition = {"label": jnp.zeros(300, jnp.int32)}
-    options = {**OPTIONS, "top_k": 1}
-    greedy = np.asarray(family.sample(params, extra, keys_of(300), condition, options))
+    drawn = functools.partial(sample, family, params, extra, keys_of(300), condition)
+    greedy = drawn(top_k=1)
     assert len(np.unique(greedy, axis=0)) == 1
-    cold = {**OPTIONS, "temperature": 0.0}
-    np.testing.assert_array_equal(
-        family.sample(params, extra, keys_of(300), condition, cold), greedy
+    np.testing.assert_array_equal(drawn(temperature=0.0), greedy)
+    slow, fast = (
+        drawn(top_p=0.7, temperature=0.8, decoding=decoding)
+        for decoding in ("sequential", "cached")
     )
-    slow = {**OPTIONS, "top_p": 0.7, "decoding": "sequential", "temperature": 0.8}
-    fast = {**slow, "decoding": "cached"}
-    x = family.sample(params, extra, keys_of(300), condition, slow)
-    np.testing.assert_array_equal(x, family.sample(params, extra, keys_of(300), condition, fast))
+    np.testing.assert_array_equal(slow, fast)
 
 
 def test_bad_choices_are_refused():
@@ -308,17 +301,15 @@ def test_made_has_one_size_and_one_order_of_a_text():
     model = families.default_model("autoregressive")
     model.update({"hidden": (8,), "likelihood": "categorical"})
     family = families.build("autoregressive", model, TEXT)
-    params, extra = family.init(jax.random.key(0), batch_of(TEXT, np.zeros((2, 5))))
+    batch = batch_of(TEXT, np.zeros((2, 5)))
+    params, extra = jax.jit(family.init)(jax.random.key(0), batch)
     for options, message in [
         ({"decoding": "cached"}, r"remembers nothing: --options\.decoding=jacobi"),
         ({"decoding": "auto", "length": 9}, "have one size"),
     ]:
         with pytest.raises(UserError, match=message):
             family.sample(params, extra, keys_of(2), {}, {**OPTIONS, **options})
-    assert family.sample(params, extra, keys_of(2), {}, {**OPTIONS, "decoding": "auto"}).shape == (
-        2,
-        5,
-    )
+    assert sample(family, params, extra, keys_of(2), {}, decoding="auto").shape == (2, 5)
     for changes in ({"order": "reverse"}, {"num_orders": 3}):
         other = families.default_model("autoregressive")
         other.update({"likelihood": "categorical", **changes})
