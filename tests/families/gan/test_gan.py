@@ -1,6 +1,7 @@
 """The GAN family: what its losses hold, its conditions, packing, networks."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,7 @@ def initial(family, spec=PLANE, size=BATCH):
     return jax.tree.unflatten(tree, moved), extra
 
 
+@functools.partial(jax.jit, static_argnums=(0, 4))
 def losses(family, params, extra, given, turn, step=0):
     """As within a step: under the axis over devices, of which there is one."""
     each = keys.per_example(keys.stream(0, "test"), jnp.arange(len(given["x"])))
