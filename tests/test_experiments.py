@@ -90,7 +90,7 @@ LONG = (
     *("nice_mnist.py", "pixelcnn_fashion_mnist.py", "realnvp_mnist.py"),
     *("consistency_digits.py", "consistency_mnist.py", "diffusion_fashion_mnist.py"),
     *("flow_matching_fashion_mnist.py", "latent_diffusion_mnist.py", "d3pm_text.py"),
-    *("uva_flow_mnist.py",),
+    "uva_flow_mnist.py",
 )
 # One of those that are alike belongs to the quick tests.
 FIRST = {path: name for name in reversed(FILES) for path in [_path_through_the_code(name)]}

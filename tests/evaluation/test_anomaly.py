@@ -117,9 +117,9 @@ def test_what_it_needs(linear):
 
 def test_a_model_that_learned_without_labels_is_told_none():
     config = config_lib.load_file(str(ROOT / "experiments" / "diffusion_digits.py:smoke"))
-    changes = ["--config.model.conditional=True", "--config.model.multipliers=(1,)"]
-    changes.append("--config.eval.anomaly_scores=('denoising_error',)")
-    config_lib.override(config, changes)
+    model = ("conditional=True", "multipliers=(1,)")
+    changes = ["--config.eval.anomaly_scores=('denoising_error',)"]
+    config_lib.override(config, changes + [f"--config.model.{change}" for change in model])
     built = experiment.build(config)
     context = built.context(built.subject(built.init()), "test")
     params = jax.tree.map(lambda p: p + 0.1, context.subject.params)  # zeros hear no label
