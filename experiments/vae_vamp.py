@@ -8,7 +8,7 @@ hvae_vamp or hvae_exemplars.
 `DATA_MODEL_gated` has the layers and the training of Norouzi et al.'s code: gated layers, the two
 stochastic ones from the top down, log variances from -6 to 2, each array of the gradient
 normalised, and the checkpoint with the best validation bound (`--step=best` evaluates it). Its
-learning rate is four times theirs, and with one layer weights decay, which theirs do not.
+learning rate is four times theirs, and the weights of `DATA_vae_gated` decay, which theirs do not.
 
 After Tomczak and Welling 2018 (arXiv 1705.07120) and the table of Norouzi et al. 2020 (Exemplar
 VAE): dense layers of 300 units, 40 latents a layer, 500 pseudo-inputs or 25,000 exemplars, the

@@ -41,7 +41,8 @@ SHALLOW = {
     "one_class_mnist.py": ["--config.data.num_validation=4"],
     "latent_diffusion_mnist.py": ["--config.data.name=gaussians"],
     "cyclegan_mnist_usps.py": [
-        *("--config.data.name=unpaired:digits,digits", "--config.model.network=unet"),
+        "--config.data.name=unpaired:digits,digits",
+        "--config.model.network=unet",
         "--config.model.widths=(8, 8)",
     ],
     "music_jsb.py": ["--config.data.name=chords", "--config.model.joint=8"],

@@ -61,9 +61,11 @@ SIZES = [(28, 28, 1), (9, 14, 3)]
     [
         *(("pix2pix", "unet", shape) for shape in SIZES),
         *(("adain", "unet", shape) for shape in SIZES),
-        # Four networks take their time to compile.
+        # Four networks take their time to compile: each kind and each size once is quick.
         ("cyclegan", "resnet", SIZES[1]),
         ("cyclegan", "unet", SIZES[0]),
+        pytest.param("cyclegan", "resnet", SIZES[0], marks=pytest.mark.long),
+        pytest.param("cyclegan", "unet", SIZES[1], marks=pytest.mark.long),
     ],
 )
 def test_pictures_of_any_size_and_all_that_is_learned(shape, method, network):
