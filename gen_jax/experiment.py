@@ -23,7 +23,7 @@ from gen_jax.data.examples import fingerprint
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import Batch, DataSpec
 from gen_jax.errors import UserError, as_line, first
-from gen_jax.evaluation import Context, Metric, Subject, fitted_prior, latent_prior
+from gen_jax.evaluation import Context, Metric, Subject, fitted_prior, latent_prior, outliers
 from gen_jax.families.alarms import Alarm, find_alarms
 from gen_jax.families.base import Family, Student
 from gen_jax.training import optimizers, replicas, signals
@@ -473,12 +473,12 @@ def _show(
     def warn(what: str, error: Exception) -> None:
         progress.message(f"warning: no {what} at step {step:,}: {as_line(error)}")
 
-    row, failed = validate(experiment, state)
+    row, failed, alarms = validate(experiment, state)
     for name, error in failed.items():
         warn(name, error)
     writer.write(step, row)
     progress.message(_validation_line(step, row))
-    alarms = experiment.find_alarms(newest | row)
+    alarms = experiment.find_alarms(newest | row) + alarms
     writer.alarms(step, alarms)
     for alarm in alarms:
         progress.message(f"warning: {alarm}")
@@ -504,11 +504,13 @@ def _draw_all(experiment: Experiment, state: State, workdir: Path, progress: Pro
     gallery.write(experiment.context(subject, "validation"), workdir, progress.message)
 
 
-def validate(experiment: Experiment, state: State) -> tuple[dict[str, float], dict[str, Exception]]:
+def validate(
+    experiment: Experiment, state: State
+) -> tuple[dict[str, float], dict[str, Exception], list[Alarm]]:
     """The config's validation metrics: the mean over replicas, and each replica's own.
 
-    Besides, why there are none of some: by the name of the metric, or of a figure that is not
-    finite.
+    Besides, why there are none of some, by the name of the metric or of a figure that is not
+    finite; and which of them a few outliers move.
     """
     settings, count = experiment.config.eval, experiment.config.num_replicas
     # As many samples as there are examples to compare them with: it is done often.
@@ -529,7 +531,10 @@ def validate(experiment: Experiment, state: State) -> tuple[dict[str, float], di
             values[f"validation/{name}"] = value if count > 1 else value[0]
         elif all(name in each for each in figures):
             failed[name] = UserError("it is not finite")
-    return with_replicas(values), failed
+    moved = outliers.alarms(
+        [{n: (f.value, f.without_outliers) for n, f in each.items()} for each in figures]
+    )
+    return with_replicas(values), failed, moved
 
 
 def evaluate(
@@ -565,7 +570,9 @@ def evaluate(
         what["replica"] = replica
     merged = _known_figures(workdir, what) | evaluation.to_json(figures)
     values = {name: np.array(row.get("each") or row["value"]) for name, row in merged.items()}
-    alarms = experiment.find_alarms(with_replicas(values))
+    alarms = experiment.find_alarms(with_replicas(values)) + outliers.alarm(
+        {name: (row["value"], row.get("without_outliers")) for name, row in merged.items()}
+    )
     result = what | {"metrics": merged, "alarms": [alarm.to_json() for alarm in alarms]}
     files.write_whole(workdir / "evaluation.json", json.dumps(result, indent=2))
     provenance.start(workdir, "evaluate", metrics=list(names), step=int(state.step))
@@ -585,6 +592,7 @@ def _known_figures(workdir: Path, what: Mapping) -> dict[str, dict]:
         figures = dict(known["metrics"])
         for row in figures.values():
             float(row["value"]), list(row.get("each", ()))
+            float(row.get("without_outliers", 0))
         return figures
     except (ValueError, TypeError, KeyError, AttributeError):  # none yet, or damaged
         return {}

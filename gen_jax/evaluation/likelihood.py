@@ -4,6 +4,7 @@ It owns the draws (one fixed draw of data noise for each example), the number of
 samples, the volume of dequantised data, nats and bits, means and standard errors.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from gen_jax.data.examples import Examples
 from gen_jax.data.sources import Dataset
 from gen_jax.data.spec import DataSpec, fixed_keys
 from gen_jax.errors import UserError
+from gen_jax.evaluation import outliers
 from gen_jax.evaluation.context import Context, once
 from gen_jax.evaluation.metric import Metric, metric
 from gen_jax.evaluation.subject import Subject
@@ -71,11 +73,10 @@ def elbo(context: Context) -> dict[str, Metric]:
     if len(rates) > 1:
         values |= {f"rate/layer_{number}": rate for number, rate in enumerate(rates, 1)}
     figures = {
-        name: Metric.mean(each, "nats", kinds.get(name, "estimate"), spec)
-        for name, each in values.items()
+        name: _mean(each, kinds.get(name, "estimate"), spec) for name, each in values.items()
     }
     if _has_bits(subject_spec := context.subject.spec):
-        loss = Metric.mean(-terms["elbo"], "nats", "upper_bound", spec)
+        loss = _mean(-terms["elbo"], "upper_bound", spec)
         figures["elbo_bits_per_dim"] = loss.scaled(subject_spec.bits_per_dim(1.0), "bits/dim")
     return figures
 
@@ -100,7 +101,7 @@ def nll(context: Context) -> dict[str, Metric]:
     spec = describe_data(subject, context.split, found.value)
     if not families.has(subject.family, base.Density):
         spec["importance_samples"] = samples
-    figure = Metric.mean(-found.value, "nats", KINDS[found.kind], spec)
+    figure = _mean(-found.value, KINDS[found.kind], spec)
     figures = {"nll": figure}
     if _has_bits(subject.spec):
         figures["bits_per_dim"] = figure.scaled(subject.spec.bits_per_dim(1.0), "bits/dim")
@@ -133,7 +134,13 @@ def logit_nll(context: Context) -> dict[str, Metric]:
     subject = context.subject
     values = per_example(subject, context.examples, context.settings, _logit_log_density)
     spec = {**describe_data(subject, context.split, values), "alpha": _LOGIT_ALPHA}
-    return {"logit_nll": Metric.mean(-values, "nats", "exact", spec)}
+    return {"logit_nll": _mean(-values, "exact", spec)}
+
+
+def _mean(values: np.ndarray, kind: str, spec: dict[str, Any]) -> Metric:
+    """The mean of nats [N], one for each example; few of them may be most of it."""
+    figure = Metric.mean(values, "nats", kind, spec)
+    return dataclasses.replace(figure, without_outliers=outliers.mean_without(values))
 
 
 def _logit_log_density(family, params, extra, batch, keys):

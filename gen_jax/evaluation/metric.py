@@ -26,6 +26,8 @@ class Metric:
       n: number of examples behind it.
       spec: what two figures must share to be comparable, by name.
       each: of a mean over several runs, the figure of each run.
+      without_outliers: of a mean over examples of which a few move it far, what it is without
+        them (`outliers.mean_without`); else None.
     """
 
     value: float
@@ -35,6 +37,7 @@ class Metric:
     n: int
     spec: Mapping[str, Any]
     each: tuple[float, ...] = ()
+    without_outliers: float | None = None
 
     @classmethod
     def over_seeds(cls, figures: Sequence["Metric"], seeds: Sequence[int]) -> "Metric":
@@ -45,7 +48,13 @@ class Metric:
         values = [figure.value for figure in figures]
         mean = cls.mean(np.array(values), figures[0].unit, figures[0].kind, figures[0].spec)
         stderr = mean.stderr if len({*seeds}) == len(values) else None
-        return dataclasses.replace(mean, n=figures[0].n, stderr=stderr, each=tuple(values))
+        without = None
+        if any(figure.without_outliers is not None for figure in figures):
+            most = [f.value if f.without_outliers is None else f.without_outliers for f in figures]
+            without = float(np.mean(most))
+        return dataclasses.replace(
+            mean, n=figures[0].n, stderr=stderr, each=tuple(values), without_outliers=without
+        )
 
     @classmethod
     def mean(cls, values: np.ndarray, unit: str, kind: str, spec: Mapping[str, Any]) -> "Metric":
@@ -57,15 +66,21 @@ class Metric:
 
     def scaled(self, factor: float, unit: str) -> "Metric":
         """The same figure in another unit."""
-        stderr = None if self.stderr is None else self.stderr * factor
-        return dataclasses.replace(self, value=self.value * factor, stderr=stderr, unit=unit)
+        stderr, without = (
+            None if number is None else number * factor
+            for number in (self.stderr, self.without_outliers)
+        )
+        return dataclasses.replace(
+            self, value=self.value * factor, stderr=stderr, unit=unit, without_outliers=without
+        )
 
     def to_json(self, name: str) -> dict[str, Any]:
         """As `evaluation.json` holds it under `name`: `spec` as a line, and its parts."""
         row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         parts = ", ".join(f"{key}={value}" for key, value in self.spec.items())
         row |= {"spec": f"{name}[{parts}]", "details": dict(self.spec)}
-        return {key: value for key, value in row.items() if key != "each" or value}
+        absent = {"each": (), "without_outliers": None}
+        return {k: value for k, value in row.items() if k not in absent or value != absent[k]}
 
 
 @dataclasses.dataclass(frozen=True)
