@@ -50,7 +50,7 @@ def test_draws_are_of_the_exact_posterior(method, schedule, scaling):
     matrix, noise, y = np.array([[1.0, -0.4]]), 0.8, np.array([2.0])
     measurement = measurements.of_matrix(matrix, noise)
     x = restored(
-        family, EXTRA, measurement, y[:, None], 2_000, restoration=method, steps=200, particles=64
+        family, EXTRA, measurement, y[:, None], 2_000, restoration=method, steps=200, particles=16
     )
     expected_mean, expected_cov = posterior(mean, cov, matrix, noise, y)
     scale = np.sqrt(np.diag(expected_cov))
