@@ -501,7 +501,8 @@ def _draw_all(experiment: Experiment, state: State, workdir: Path, progress: Pro
     except Exception as error:
         progress.message(f"warning: no fitted prior: {as_line(error)}")
         subject = experiment.subject(state)
-    gallery.write(experiment.context(subject, "validation"), workdir, progress.message)
+    context = experiment.context(subject, "validation")
+    gallery.write(context, workdir, int(state.step), progress.message)
 
 
 def validate(
@@ -577,7 +578,7 @@ def evaluate(
     files.write_whole(workdir / "evaluation.json", json.dumps(result, indent=2))
     provenance.start(workdir, "evaluate", metrics=list(names), step=int(state.step))
     if tuple(names) == tuple(config.eval.metrics):
-        gallery.write(contexts[0], workdir)
+        gallery.write(contexts[0], workdir, int(state.step))
     for error in failed.values():  # when what could be measured is written
         raise error
     return figures

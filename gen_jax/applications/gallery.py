@@ -315,10 +315,16 @@ def sample_picture(context: Context) -> np.ndarray | None:
     return samples(context) if families.has(context.subject.family, Sampler) else None
 
 
-def write(context: Context, workdir: Path, tell: Callable[[str], None] = print) -> list[Path]:
+def write(
+    context: Context, workdir: Path, step: int, tell: Callable[[str], None] = print
+) -> list[Path]:
     """All pictures that suit the model, made from examples of the context's split.
 
-    `tell` is given a line for each that cannot be made: a picture costs no run.
+    Args:
+      context: with the model.
+      workdir: of its run.
+      step: of training at which it is so.
+      tell: is given a line for each that cannot be made: a picture costs no run.
     """
     folder, written, index = samples_folder(workdir), [], []
     if context.subject.spec.medium and families.has(context.subject.family, Sampler):
@@ -345,5 +351,6 @@ def write(context: Context, workdir: Path, tell: Callable[[str], None] = print) 
             if kind.name not in [row["name"] for row in index]:
                 row = {"name": kind.name, "caption": kind.caption(context), "grid": kind.grid}
                 index.append(row)
+    index = [{**row, "step": step} for row in index]
     files.write_whole(folder / INDEX, json.dumps(index, indent=2))
     return written

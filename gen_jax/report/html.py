@@ -171,12 +171,12 @@ def _found_pictures(
     workdir: Path, config: ConfigDict, captions: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Those of a run, by name; by default those of training and evaluation."""
-    replica = (_read_evaluation(workdir) or {}).get("replica", 0)
-    of_which = f" Replica {replica}." if config.num_replicas > 1 else ""
+    measured = _read_evaluation(workdir) or {}
+    of_which = f" Replica {measured.get('replica', 0)}." if config.num_replicas > 1 else ""
     found = {}
     folder = workdir / "samples"
     captions = _captions(folder) if captions is None else captions
-    for name, (caption, others, grid) in captions.items():
+    for name, (caption, others, grid, step) in captions.items():
         path = folder / f"{name}.png"
         png = path.read_bytes() if is_picture(path) else b""
         # A stranger's link may lead to any file, which must not end in a page that is passed on.
@@ -187,14 +187,17 @@ def _found_pictures(
         )
         sounds = [file.read_bytes() for file in there if _is_sound(file)]
         if png or text or sounds:
-            shown = caption + of_which
+            # An evaluation of another checkpoint, by some metrics alone, draws none of it.
+            elsewhere = step is not None and step != measured.get("step", step)
+            of_step = f" Of step {step:,}." if elsewhere else ""
+            shown = caption + of_which + of_step
             found[name] = page.picture(png, name, shown, text=text, sounds=sounds, grid=grid)
     return found
 
 
-# Of a picture: what it shows, the names of the texts and sounds that go with it, and of one that
-# is walked on how many cells a side has, else 0.
-Row = tuple[str, list[str], int]
+# Of a picture: what it shows, the names of the texts and sounds that go with it, of one that is
+# walked on how many cells a side has, else 0, and of which step of training it is, where it says.
+Row = tuple[str, list[str], int, int | None]
 
 
 def _captions(folder: Path) -> dict[str, Row]:
@@ -204,7 +207,7 @@ def _captions(folder: Path) -> dict[str, Row]:
         return found
     # Of an older version of the project: what it called its pictures.
     known = ("samples", "reconstructions", "interpolation", "latent_map")
-    return {name: (name.replace("_", " ").capitalize() + ".", [], 0) for name in known}
+    return {name: (name.replace("_", " ").capitalize() + ".", [], 0, None) for name in known}
 
 
 def _index(path: Path) -> dict[str, Row] | None:
@@ -215,6 +218,7 @@ def _index(path: Path) -> dict[str, Row] | None:
                 row["caption"],
                 [name for name in row.get("files", ()) if re.fullmatch(r"\w+\.(txt|wav)", name)],
                 min(max(int(row.get("grid", 0)), 0), _MOST_CELLS),
+                int(row["step"]) if "step" in row else None,
             )
             for row in files.read_json(path)
             if re.fullmatch(r"\w+", row["name"])

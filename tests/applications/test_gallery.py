@@ -28,7 +28,7 @@ def plane():
 
 
 def test_pictures_and_their_captions(plane, tmp_path):
-    written = gallery.write(plane, tmp_path)
+    written = gallery.write(plane, tmp_path, 30)
     names = ["samples", "reconstructions", "interpolation", "latent_map", "latent_walk"]
     assert [path.stem for path in written] == names
     index = json.loads((tmp_path / "samples" / gallery.INDEX).read_text())
@@ -36,18 +36,24 @@ def test_pictures_and_their_captions(plane, tmp_path):
     (tmp_path / "config.json").write_text(config_lib.to_json(config_lib.default_config("vae")))
     text = html.write_report(tmp_path).read_text()
     places = [text.index(escape(row["caption"])) for row in index]
-    assert places == sorted(places)
+    assert places == sorted(places) and "Of step" not in text
+    measured = {"step": 1_020, "dataset": "digits", "split": "test", "metrics": {}}
+    (tmp_path / "evaluation.json").write_text(json.dumps(measured))
+    text = html.write_report(tmp_path).read_text()
+    assert text.count("Of step 30.") == len(index), "the figures are of another checkpoint"
+    (tmp_path / "evaluation.json").write_text(json.dumps(measured | {"step": 30}))
+    assert "Of step" not in html.write_report(tmp_path).read_text()
 
 
 def test_what_a_model_or_data_lack_is_left_out(tmp_path):
     plain = context("autoencoder,smoke", "--config.model.hidden=(8,)")
-    written = gallery.write(plain, tmp_path)
+    written = gallery.write(plain, tmp_path, 0)
     assert [path.stem for path in written] == ["reconstructions", "interpolation", "latent_walk"]
     assert gallery.sample_picture(plain) is None
 
 
 def test_reconstructions_stand_below_their_examples(plane, tmp_path):
-    paths = {path.stem: path for path in gallery.write(plane, tmp_path)}
+    paths = {path.stem: path for path in gallery.write(plane, tmp_path, 0)}
     picture = np.asarray(Image.open(paths["reconstructions"]))
     batch = plane.dataset.batch("validation", np.arange(8))
     first = picture[2 : 2 + 56, 2 : 2 + 56, 0]
@@ -69,7 +75,7 @@ def test_a_walk_is_along_the_principal_directions(plane, tmp_path):
     expected = plane.subject.spec.to_uint8(corner)[0, ..., 0]
     np.testing.assert_allclose(np.int32(found), np.int32(expected), atol=1)
     # The report has sliders for it, and none without.
-    gallery.write(plane, tmp_path)
+    gallery.write(plane, tmp_path, 0)
     (tmp_path / "config.json").write_text(config_lib.to_json(config_lib.default_config("vae")))
     assert html.write_report(tmp_path).read_text().count('type="range"') == 2
 
@@ -83,7 +89,7 @@ def test_a_class_conditional_model_has_a_column_a_class():
 
 
 def test_captions_of_a_stranger_name_no_other_file(plane, tmp_path):
-    gallery.write(plane, tmp_path)
+    gallery.write(plane, tmp_path, 0)
     index = tmp_path / "samples" / gallery.INDEX
     (tmp_path / "secret.png").write_bytes((tmp_path / "samples" / "samples.png").read_bytes())
     index.write_text(json.dumps([{"name": "../secret", "caption": "<script>"}]))
