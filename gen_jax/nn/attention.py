@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax import keys as keys_lib
+from gen_jax.nn.dense import Dense
 
 Memory = tuple[jax.Array, jax.Array]  # keys and values of the last elements, [B, W, H, D / H]
 
@@ -46,8 +47,8 @@ class SelfAttention(nn.Module):
     dtype: str = "float32"
 
     def setup(self):
-        self.inputs = nn.Dense(3 * self.features, use_bias=False, dtype=self.dtype)
-        self.outputs = nn.Dense(self.features, use_bias=False, dtype=self.dtype)
+        self.inputs = Dense(3 * self.features, use_bias=False, dtype=self.dtype)
+        self.outputs = Dense(self.features, use_bias=False, dtype=self.dtype)
 
     def _project(self, h: jax.Array, place: jax.Array) -> tuple[jax.Array, ...]:
         """h [..., D] -> queries, keys and values [..., H, D / H]."""
@@ -111,8 +112,8 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(use_bias=False, dtype=self.dtype)
         self.attention = SelfAttention(self.features, self.heads, self.window, self.dtype)
         self.norm = nn.LayerNorm(use_bias=False, dtype=self.dtype)
-        self.up = nn.Dense(4 * self.features, use_bias=False, dtype=self.dtype)
-        self.down = nn.Dense(self.features, use_bias=False, dtype=self.dtype)
+        self.up = Dense(4 * self.features, use_bias=False, dtype=self.dtype)
+        self.down = Dense(self.features, use_bias=False, dtype=self.dtype)
 
     def _perceptron(self, h: jax.Array) -> jax.Array:
         return self.down(nn.gelu(self.up(self.norm(h))))

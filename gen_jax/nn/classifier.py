@@ -6,6 +6,7 @@ from flax import linen as nn
 
 from gen_jax import keys as keys_lib
 from gen_jax.nn.conv import Conv
+from gen_jax.nn.dense import Dense
 
 
 class ConvClassifier(nn.Module):
@@ -35,9 +36,9 @@ class ConvClassifier(nn.Module):
         for index, width in enumerate(self.widths):
             strides = (2, 2) if index else (1, 1)
             h = nn.relu(Conv(width, (3, 3), strides, padding="SAME")(h))
-        features = nn.relu(nn.Dense(self.num_features)(h.reshape(len(h), -1)))
+        features = nn.relu(Dense(self.num_features)(h.reshape(len(h), -1)))
         h = features
         if keys is not None and self.dropout:
             kept = keys_lib.uniform(keys, (self.num_features,)) >= self.dropout
             h = jnp.where(kept, h / (1 - self.dropout), 0)
-        return nn.Dense(self.num_classes, name="logits")(h), features
+        return Dense(self.num_classes, name="logits")(h), features

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gen_jax.nn.dense import Dense
 from gen_jax.nn.masked import MaskedDense
 
 
@@ -61,7 +62,7 @@ class MADE(nn.Module):
             layer = MaskedDense(len(degree), self.dtype, name=f"hidden_{index}")
             h = layer(h, before[:, None] <= degree)
             if context is not None and index == 0:
-                given = nn.Dense(len(degree), use_bias=False, dtype=self.dtype, name="context")
+                given = Dense(len(degree), use_bias=False, dtype=self.dtype, name="context")
                 h += given(context)
             h, before = self.activation(h), degree
         width = self.size * self.num_params

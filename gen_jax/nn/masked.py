@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gen_jax.nn.dense import by_rows
+
 
 def masks(size: int, hidden: tuple[int, ...]) -> list[np.ndarray]:
     """Masks [inputs, outputs] of the layers from `size` inputs to as many outputs.
@@ -44,4 +46,8 @@ class MaskedDense(nn.Module):
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel * mask, bias, dtype=self.dtype)
-        return x @ kernel if bias is None else x @ kernel + bias
+
+        def layer(x: jax.Array) -> jax.Array:
+            return x @ kernel if bias is None else x @ kernel + bias
+
+        return by_rows(layer, x)

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from gen_jax.nn.dense import Dense
 from gen_jax.nn.masked import MaskedDense, masks
 
 
@@ -35,13 +36,13 @@ class Reader(nn.Module):
                 self.values, self.features, embedding_init=small, dtype=self.dtype
             )
         else:
-            self.embedding = nn.Dense(self.features, dtype=self.dtype)
+            self.embedding = Dense(self.features, dtype=self.dtype)
         self.first = self.param("first", small, (self.features,))
         self.of_axis = [
             self.param(f"axis_{axis}", small, (size, self.features))
             for axis, size in enumerate(self.positions)
         ]
-        self.context = nn.Dense(
+        self.context = Dense(
             self.features, use_bias=False, dtype=self.dtype, kernel_init=small, name="given"
         )
 
@@ -99,14 +100,14 @@ class Head(nn.Module):
         if not self.hidden:
             init = nn.initializers.zeros if self.starts_at_zero else nn.initializers.lecun_normal()
             size_of_all = size * self.num_params
-            output = nn.Dense(size_of_all, dtype=self.dtype, kernel_init=init, name="output")
+            output = Dense(size_of_all, dtype=self.dtype, kernel_init=init, name="output")
             outputs = output(features)
             return outputs.reshape(*features.shape[:-1], size, self.num_params)
         inner, outer = masks(size, (self.hidden,))
         h = MaskedDense(self.hidden, self.dtype, name="hidden")(element, inner)
-        h = nn.relu(h + nn.Dense(self.hidden, dtype=self.dtype, name="features")(features))
+        h = nn.relu(h + Dense(self.hidden, dtype=self.dtype, name="features")(features))
         repeated = jnp.repeat(outer, self.num_params, 1)
         outputs = MaskedDense(size * self.num_params, self.dtype, name="output")(h, repeated)
         # The last features reach every key directly too.
-        outputs += nn.Dense(size * self.num_params, dtype=self.dtype, name="direct")(features)
+        outputs += Dense(size * self.num_params, dtype=self.dtype, name="direct")(features)
         return outputs.reshape(*features.shape[:-1], size, self.num_params)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.nn.conv import Conv
+from gen_jax.nn.dense import Dense
 
 
 def _gate(h: jax.Array) -> jax.Array:
@@ -53,9 +54,9 @@ class GatedLayer(nn.Module):
         # The rows above and this one, which in the vertical stack are all above the pixel's own.
         self.vertical = window((half + 1, self.kernel))
         self.horizontal = window((1, half + 1))
-        self.between = nn.Dense(double, dtype=self.dtype)
-        self.given = nn.Dense(2 * double, use_bias=False, dtype=self.dtype)
-        self.out = nn.Dense(self.features, dtype=self.dtype)
+        self.between = Dense(double, dtype=self.dtype)
+        self.given = Dense(2 * double, use_bias=False, dtype=self.dtype)
+        self.out = Dense(self.features, dtype=self.dtype)
 
     def _given(self, context: jax.Array | None):
         if context is None:
@@ -125,8 +126,8 @@ class PixelCNN(nn.Module):
             for dilation in self.dilations
         ]
         self.layers = [first, *others]
-        self.hidden = nn.Dense(self.features, dtype=self.dtype)
-        self.output = nn.Dense(self.shape[-1] * self.num_params, dtype=self.dtype)
+        self.hidden = Dense(self.features, dtype=self.dtype)
+        self.output = Dense(self.shape[-1] * self.num_params, dtype=self.dtype)
 
     def __call__(
         self,

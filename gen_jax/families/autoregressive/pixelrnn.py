@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.nn.conv import Conv
+from gen_jax.nn.dense import Dense
 
 State = tuple[jax.Array, jax.Array]  # of an LSTM: its memory and its output, [..., F]
 
@@ -46,7 +47,7 @@ class RowLSTM(nn.Module):
 
     def setup(self):
         size, init = self.features, nn.initializers.lecun_normal()
-        self.inputs = nn.Dense(4 * size, dtype=self.dtype)
+        self.inputs = Dense(4 * size, dtype=self.dtype)
         self.kernel = self.param("kernel", init, (3 * size, 4 * size))
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -101,7 +102,7 @@ class DiagonalLSTM(nn.Module):
 
     def setup(self):
         size, init = self.features, nn.initializers.lecun_normal()
-        self.inputs = nn.Dense(4 * size, dtype=self.dtype)
+        self.inputs = Dense(4 * size, dtype=self.dtype)
         self.kernel = self.param("kernel", init, (2 * size, 4 * size))
 
     def _pixel(self, gates: jax.Array, left: State, above: jax.Array, kernel: jax.Array) -> State:
@@ -234,11 +235,11 @@ class PixelRNN(nn.Module):
             return Conv(self.features, size, padding="VALID", dtype=self.dtype)
 
         self.above, self.left = window((self.reach, side)), window((1, self.reach))
-        self.given = nn.Dense(self.features, use_bias=False, dtype=self.dtype)
+        self.given = Dense(self.features, use_bias=False, dtype=self.dtype)
         self.lstms = [conv(self.features, self.shape[:2], self.dtype) for _ in range(self.layers)]
-        self.up = [nn.Dense(self.features, dtype=self.dtype) for _ in range(self.layers)]
-        self.hidden = nn.Dense(self.features, dtype=self.dtype)
-        self.output = nn.Dense(self.shape[-1] * self.num_params, dtype=self.dtype)
+        self.up = [Dense(self.features, dtype=self.dtype) for _ in range(self.layers)]
+        self.hidden = Dense(self.features, dtype=self.dtype)
+        self.output = Dense(self.shape[-1] * self.num_params, dtype=self.dtype)
 
     def _window(self, above: jax.Array, left: jax.Array, context: jax.Array | None) -> jax.Array:
         """Rows above with what is to their sides, and columns to the left -> features."""

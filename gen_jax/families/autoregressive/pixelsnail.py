@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.nn.attention import SelfAttention, dropout
+from gen_jax.nn.dense import Dense
+from gen_jax.nn.elu import elu
 from gen_jax.nn.sequence import Head, Reader
 
 # Rows and columns from the centre of a window to what it sees: it, and those before it.
@@ -33,7 +35,7 @@ class CausalConv(nn.Module):
     dtype: str = "float32"
 
     def setup(self):
-        self.dense = nn.Dense(self.features, dtype=self.dtype)
+        self.dense = Dense(self.features, dtype=self.dtype)
 
     def __call__(self, h: jax.Array) -> jax.Array:
         """[B, H * W, .] -> [B, H * W, features]."""
@@ -97,7 +99,7 @@ class Block(nn.Module):
     def __call__(self, h: jax.Array, keys: jax.Array | None = None) -> jax.Array:
         """[B, T, F] -> [B, T, F]."""
         for index, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
-            inner = nn.elu(first(nn.elu(h)))
+            inner = elu(first(elu(h)))
             inner = dropout(inner, self.dropout, keys, f"{self.name}/{index}")
             a, b = jnp.split(second(inner), 2, -1)
             h += a * nn.sigmoid(b)
@@ -113,8 +115,8 @@ class Block(nn.Module):
         (firsts, seconds), attended = memory
         after = ([], [])
         for first, second, *own in zip(self.first, self.second, firsts, seconds, strict=True):
-            inner, one = first.step(nn.elu(h), own[0], number)
-            gated, two = second.step(nn.elu(inner), own[1], number)
+            inner, one = first.step(elu(h), own[0], number)
+            gated, two = second.step(elu(inner), own[1], number)
             a, b = jnp.split(gated, 2, -1)
             h += a * nn.sigmoid(b)
             after[0].append(one)
@@ -162,7 +164,7 @@ class PixelSNAIL(nn.Module):
         h = self.reader(elements, context)
         for part in self.parts:
             h = part(h, keys)
-        return self.output(nn.elu(h), elements)
+        return self.output(elu(h), elements)
 
     def start(self, num: int) -> Any:
         """See `family.Cached`."""
@@ -174,7 +176,7 @@ class PixelSNAIL(nn.Module):
         for part, own in zip(self.parts, memory, strict=True):
             h, own = part.step(h, own, number)
             after.append(own)
-        return nn.elu(h), after
+        return elu(h), after
 
     def head(self, features: jax.Array, element: jax.Array) -> jax.Array:
         """See `family.Cached`."""

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from gen_jax.nn.dense import Dense
 from gen_jax.nn.sequence import Head, Reader
 
 
@@ -28,7 +29,7 @@ class Layer(nn.Module):
     dtype: str = "float32"
 
     def setup(self):
-        dense = lambda width, bias=True: nn.Dense(width, use_bias=bias, dtype=self.dtype)  # noqa: E731
+        dense = lambda width, bias=True: Dense(width, use_bias=bias, dtype=self.dtype)  # noqa: E731
         self.now, self.then = dense(2 * self.features), dense(2 * self.features, False)
         self.given = dense(2 * self.features, False)
         self.residual, self.out = dense(self.features), dense(self.skip)
@@ -75,7 +76,7 @@ class WaveNet(nn.Module):
     def setup(self):
         features = self.reader.features
         self.layers = [Layer(features, self.skip, d, self.dtype) for d in self.dilations]
-        self.hidden = nn.Dense(self.skip, dtype=self.dtype)
+        self.hidden = Dense(self.skip, dtype=self.dtype)
 
     def __call__(self, x, place, context, keys=None) -> jax.Array:
         """See `family.Network`."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from gen_jax.nn.attention import SelfAttention
 from gen_jax.nn.conv import Conv
+from gen_jax.nn.dense import Dense
 from gen_jax.nn.patches import from_patches, to_patches
 
 
@@ -32,10 +33,10 @@ class Embedding(nn.Module):
     @nn.compact
     def __call__(self, log_snr: jax.Array, context: jax.Array | None) -> jax.Array:
         h = _frequencies(log_snr, 64)
-        h = nn.Dense(self.features, dtype=self.dtype)(h)
+        h = Dense(self.features, dtype=self.dtype)(h)
         if context is not None:
-            h += nn.Dense(self.features, use_bias=False, dtype=self.dtype, name="given")(context)
-        return nn.Dense(self.features, dtype=self.dtype)(nn.silu(h))
+            h += Dense(self.features, use_bias=False, dtype=self.dtype, name="given")(context)
+        return Dense(self.features, dtype=self.dtype)(nn.silu(h))
 
 
 class Perceptron(nn.Module):
@@ -61,16 +62,16 @@ class Perceptron(nn.Module):
         if context is not None:
             flat = jnp.concatenate([flat, context], -1)
         given = nn.silu(Embedding(self.hidden[0], self.dtype)(log_snr, context))
-        h = nn.Dense(self.hidden[0], dtype=self.dtype)(flat)
+        h = Dense(self.hidden[0], dtype=self.dtype)(flat)
         for width in self.hidden:
-            inner = nn.Dense(width, dtype=self.dtype)(nn.silu(nn.LayerNorm(dtype=self.dtype)(h)))
-            inner = nn.silu(inner + nn.Dense(width, dtype=self.dtype)(given))
-            h += nn.Dense(self.hidden[0], dtype=self.dtype)(inner)
+            inner = Dense(width, dtype=self.dtype)(nn.silu(nn.LayerNorm(dtype=self.dtype)(h)))
+            inner = nn.silu(inner + Dense(width, dtype=self.dtype)(given))
+            h += Dense(self.hidden[0], dtype=self.dtype)(inner)
         zeros = nn.initializers.zeros
         h = nn.LayerNorm(dtype=self.dtype)(h)
         shape = (*z.shape[:-1], self.outputs)
         size = math.prod(shape[1:])
-        return nn.Dense(size, dtype="float32", kernel_init=zeros)(h).reshape(shape)
+        return Dense(size, dtype="float32", kernel_init=zeros)(h).reshape(shape)
 
 
 class AdaptiveBlock(nn.Module):
@@ -92,7 +93,7 @@ class AdaptiveBlock(nn.Module):
     def __call__(self, h: jax.Array, given: jax.Array) -> jax.Array:
         """h [B, T, F], given [B, G] -> [B, T, F]."""
         zeros = nn.initializers.zeros
-        adapt = nn.Dense(6 * self.features, dtype=self.dtype, kernel_init=zeros, name="adapt")
+        adapt = Dense(6 * self.features, dtype=self.dtype, kernel_init=zeros, name="adapt")
         parts = jnp.split(adapt(nn.silu(given))[:, None], 6, -1)
 
         def norm(h, shift, scale):
@@ -101,8 +102,8 @@ class AdaptiveBlock(nn.Module):
 
         attention = SelfAttention(self.features, self.heads, None, self.dtype)
         h += parts[2] * attention(norm(h, *parts[:2]))
-        inner = nn.gelu(nn.Dense(4 * self.features, dtype=self.dtype)(norm(h, *parts[3:5])))
-        return h + parts[5] * nn.Dense(self.features, dtype=self.dtype)(inner)
+        inner = nn.gelu(Dense(4 * self.features, dtype=self.dtype)(norm(h, *parts[3:5])))
+        return h + parts[5] * Dense(self.features, dtype=self.dtype)(inner)
 
 
 class Transformer(nn.Module):
@@ -130,7 +131,7 @@ class Transformer(nn.Module):
         is_image = z.ndim == 4
         given = Embedding(self.features, self.dtype)(log_snr, context)
         read = to_patches(z, self.patch) if is_image else z
-        h = nn.Dense(self.features, dtype=self.dtype)(read)
+        h = Dense(self.features, dtype=self.dtype)(read)
         if is_image:
             # Attention knows how far apart places of a sequence are; of an image they are told.
             small = nn.initializers.normal(0.02)
@@ -141,7 +142,7 @@ class Transformer(nn.Module):
             h = AdaptiveBlock(self.features, self.heads, self.dtype)(h, given)
         h = nn.LayerNorm(dtype=self.dtype)(h)
         size = self.outputs * (self.patch**2 if is_image else 1)
-        h = nn.Dense(size, dtype="float32", kernel_init=nn.initializers.zeros)(h)
+        h = Dense(size, dtype="float32", kernel_init=nn.initializers.zeros)(h)
         h = h.reshape(len(h), *places, size)
         return from_patches(h, self.patch) if is_image else h
 
@@ -164,13 +165,13 @@ class ResidualBlock(nn.Module):
         groups = {"num_groups": None, "group_size": 8, "dtype": self.dtype}
         inner = nn.silu(nn.GroupNorm(**groups)(h))
         inner = Conv(self.features, (3, 3), dtype=self.dtype)(inner)
-        both = nn.Dense(2 * self.features, dtype=self.dtype)(nn.silu(given))
+        both = Dense(2 * self.features, dtype=self.dtype)(nn.silu(given))
         scale, shift = jnp.split(both[:, None, None], 2, -1)
         inner = nn.silu(nn.GroupNorm(**groups)(inner) * (1 + scale) + shift)
         zeros = nn.initializers.zeros
         inner = Conv(self.features, (3, 3), dtype=self.dtype, kernel_init=zeros)(inner)
         if h.shape[-1] != self.features:
-            h = nn.Dense(self.features, dtype=self.dtype)(h)
+            h = Dense(self.features, dtype=self.dtype)(h)
         return h + inner
 
 
@@ -189,13 +190,13 @@ class Attention(nn.Module):
     def __call__(self, h: jax.Array) -> jax.Array:
         batch, height, width, features = h.shape
         flat = nn.GroupNorm(num_groups=None, group_size=8, dtype=self.dtype)(h)
-        inputs = nn.Dense(3 * features, use_bias=False, dtype=self.dtype)(flat)
+        inputs = Dense(3 * features, use_bias=False, dtype=self.dtype)(flat)
         shape = (batch, height * width, self.heads, features // self.heads)
         q, k, v = (part.reshape(shape) for part in jnp.split(inputs, 3, -1))
         scores = jnp.einsum("bqhd,bkhd->bhqk", q * shape[-1] ** -0.5, k).astype(jnp.float32)
         read = jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores, -1).astype(h.dtype), v)
         zeros = nn.initializers.zeros
-        outputs = nn.Dense(features, use_bias=False, dtype=self.dtype, kernel_init=zeros)
+        outputs = Dense(features, use_bias=False, dtype=self.dtype, kernel_init=zeros)
         return h + outputs(read.reshape(h.shape))
 
 

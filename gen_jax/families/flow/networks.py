@@ -5,10 +5,8 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.nn.conv import Conv
-
-
-def _concat_elu(h: jax.Array) -> jax.Array:
-    return nn.elu(jnp.concatenate([h, -h], -1))
+from gen_jax.nn.dense import Dense
+from gen_jax.nn.elu import concat_elu
 
 
 class Perceptron(nn.Module):
@@ -30,13 +28,11 @@ class Perceptron(nn.Module):
         h = x.reshape(len(x), -1)
         size = h.shape[1] * self.num_params
         for index, width in enumerate(self.hidden):
-            h = nn.Dense(width, dtype=self.dtype)(h)
+            h = Dense(width, dtype=self.dtype)(h)
             if context is not None:
-                h += nn.Dense(width, use_bias=False, dtype=self.dtype, name=f"given_{index}")(
-                    context
-                )
+                h += Dense(width, use_bias=False, dtype=self.dtype, name=f"given_{index}")(context)
             h = nn.gelu(h)
-        h = nn.Dense(size, dtype="float32", kernel_init=nn.initializers.zeros)(h)
+        h = Dense(size, dtype="float32", kernel_init=nn.initializers.zeros)(h)
         return h.reshape(*x.shape, self.num_params)
 
 
@@ -62,14 +58,14 @@ class GatedConvolutions(nn.Module):
         h = jnp.concatenate([x, context], -1) if is_image else x
         h = Conv(self.features, (3, 3), dtype=self.dtype)(h)
         if context is not None and not is_image:
-            given = nn.Dense(self.features, use_bias=False, dtype=self.dtype, name="given")(context)
+            given = Dense(self.features, use_bias=False, dtype=self.dtype, name="given")(context)
             h += given[:, None, None]
         for _ in range(self.layers):
-            inner = Conv(self.features, (3, 3), dtype=self.dtype)(_concat_elu(h))
-            inner = Conv(2 * self.features, (1, 1), dtype=self.dtype)(_concat_elu(inner))
+            inner = Conv(self.features, (3, 3), dtype=self.dtype)(concat_elu(h))
+            inner = Conv(2 * self.features, (1, 1), dtype=self.dtype)(concat_elu(inner))
             value, gate = jnp.split(inner, 2, -1)
             h = nn.LayerNorm(dtype=self.dtype)(h + value * nn.sigmoid(gate))
         outputs = channels * self.num_params
         zeros = nn.initializers.zeros
-        h = Conv(outputs, (3, 3), dtype="float32", kernel_init=zeros)(_concat_elu(h))
+        h = Conv(outputs, (3, 3), dtype="float32", kernel_init=zeros)(concat_elu(h))
         return h.reshape(*x.shape, self.num_params)

@@ -18,6 +18,7 @@ from gen_jax.families.requirements import (
     other_than,
 )
 from gen_jax.nn.conv import Conv, ConvTranspose
+from gen_jax.nn.dense import Dense
 from gen_jax.nn.resnet import ResidualBlock, halvings, leaky_relu, resize
 
 _normal = nn.initializers.normal(0.02)  # Radford et al. 2016 (DCGAN, arXiv 1511.06434)
@@ -46,8 +47,8 @@ class Norm(nn.Module):
         if plain:
             return x
         shape = (len(x), *(1,) * (x.ndim - 2), x.shape[-1])
-        scale = nn.Dense(x.shape[-1], kernel_init=nn.initializers.zeros, name="scale")(label)
-        offset = nn.Dense(x.shape[-1], kernel_init=nn.initializers.zeros, name="offset")(label)
+        scale = Dense(x.shape[-1], kernel_init=nn.initializers.zeros, name="scale")(label)
+        offset = Dense(x.shape[-1], kernel_init=nn.initializers.zeros, name="offset")(label)
         return x * (1 + scale.reshape(shape)) + offset.reshape(shape)
 
 
@@ -61,8 +62,8 @@ class MLPGenerator(nn.Module):
     def __call__(self, z: jax.Array, norm: Callable) -> jax.Array:
         h = z
         for width in self.widths:
-            h = leaky_relu(norm(nn.Dense(width)(h)))
-        return nn.Dense(math.prod(self.shape), name="output")(h).reshape(-1, *self.shape)
+            h = leaky_relu(norm(Dense(width)(h)))
+        return Dense(math.prod(self.shape), name="output")(h).reshape(-1, *self.shape)
 
 
 class InfoGANGenerator(nn.Module):
@@ -79,8 +80,8 @@ class InfoGANGenerator(nn.Module):
     def __call__(self, z: jax.Array, norm: Callable) -> jax.Array:
         rows, columns, channels = self.shape
         inner = (-(-rows // 4), -(-columns // 4), self.widths[1])
-        h = leaky_relu(norm(nn.Dense(self.widths[2], kernel_init=_normal)(z)))
-        h = leaky_relu(norm(nn.Dense(math.prod(inner), kernel_init=_normal)(h)))
+        h = leaky_relu(norm(Dense(self.widths[2], kernel_init=_normal)(z)))
+        h = leaky_relu(norm(Dense(math.prod(inner), kernel_init=_normal)(h)))
         h = h.reshape(-1, *inner)
         h = ConvTranspose(self.widths[0], (4, 4), (2, 2), kernel_init=_normal)(h)
         h = leaky_relu(norm(h))
@@ -103,7 +104,7 @@ class DCGANGenerator(nn.Module):
         sizes = sizes[: len(self.widths) + 1]
         widths = self.widths[: len(sizes) - 1]
         bottom = (*sizes[-1], widths[-1])
-        h = nn.Dense(math.prod(bottom), kernel_init=_normal)(z).reshape(-1, *bottom)
+        h = Dense(math.prod(bottom), kernel_init=_normal)(z).reshape(-1, *bottom)
         outputs = [*widths[:-1][::-1], self.shape[-1]]
         for features, (rows, columns) in zip(outputs, sizes[-2::-1], strict=True):
             h = nn.relu(norm(h))
@@ -126,7 +127,7 @@ class ResNetGenerator(nn.Module):
         sizes = halvings(self.shape[:2])
         widths = [self.widths[min(i, len(self.widths) - 1)] for i in range(len(sizes))]
         bottom = (*sizes[-1], widths[-1])
-        h = nn.Dense(math.prod(bottom))(z).reshape(-1, *bottom)
+        h = Dense(math.prod(bottom))(z).reshape(-1, *bottom)
         for index in reversed(range(len(sizes))):
             if h.shape[1:3] != sizes[index]:
                 # Fewer features first, where that is cheaper.
@@ -144,7 +145,7 @@ class MLPDiscriminator(nn.Module):
     def __call__(self, x: jax.Array, layer: Callable) -> jax.Array:
         h = x.reshape(len(x), -1)
         for width in self.widths:
-            h = leaky_relu(layer(nn.Dense(width), h))
+            h = leaky_relu(layer(Dense(width), h))
         return h
 
 
@@ -159,7 +160,7 @@ class InfoGANDiscriminator(nn.Module):
         for width in self.widths[:2]:
             h = leaky_relu(layer(Conv(width, (4, 4), (2, 2), kernel_init=_normal), h))
         h = h.reshape(len(h), -1)
-        return leaky_relu(layer(nn.Dense(self.widths[2], kernel_init=_normal), h))
+        return leaky_relu(layer(Dense(self.widths[2], kernel_init=_normal), h))
 
 
 class DCGANDiscriminator(nn.Module):
@@ -189,7 +190,7 @@ class ResNetDiscriminator(nn.Module):
             if index:
                 h = layer(Conv(widths[index], (1, 1), use_bias=False), resize(h, size))
             h = ResidualBlock(len(sizes))(h, layer)
-        return layer(nn.Dense(widths[-1]), h.reshape(len(h), -1))
+        return layer(Dense(widths[-1]), h.reshape(len(h), -1))
 
 
 GENERATOR_CONDITIONS = ("none", "concat", "norm")
@@ -343,12 +344,12 @@ class Discriminator(nn.Module):
             planes = jnp.broadcast_to(label.reshape(inner), (*x.shape[:-1], label.shape[-1]))
             x = jnp.concatenate([x, planes], -1)
         features = NETWORKS[self.kind][1](self.widths)(x, layer)
-        logits = layer(nn.Dense(1, name="output"), features)[:, 0]
+        logits = layer(Dense(1, name="output"), features)[:, 0]
         if self.condition == "projection":
-            embedded = layer(nn.Dense(features.shape[-1], use_bias=False, name="embed"), label)
+            embedded = layer(Dense(features.shape[-1], use_bias=False, name="embed"), label)
             logits += (embedded * features).sum(-1)
         outputs = {"logits": logits.astype(jnp.float32)}
         if self.condition == "auxiliary":
-            classes = layer(nn.Dense(label.shape[-1], name="labels"), features)
+            classes = layer(Dense(label.shape[-1], name="labels"), features)
             outputs["label_logits"] = classes.astype(jnp.float32)
         return outputs

@@ -13,6 +13,7 @@ from gen_jax.families.requirements import Requirement, above, only, other_than
 from gen_jax.families.vae import objectives
 from gen_jax.families.vae.family import VAE
 from gen_jax.likelihoods import Likelihood, softplus
+from gen_jax.nn.dense import Dense
 
 _IMAGE = {"adversary": only("image")}
 
@@ -44,7 +45,7 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         features = self.body(x, jnp.zeros((len(x), 0)))
-        logit = nn.Dense(1, name="output")(features)[..., 0]
+        logit = Dense(1, name="output")(features)[..., 0]
         return features.astype(jnp.float32), logit.astype(jnp.float32)
 
 

@@ -23,6 +23,8 @@ from gen_jax.families.vae import priors
 from gen_jax.likelihoods import DiagonalGaussian
 from gen_jax.nn import bijections, elementwise
 from gen_jax.nn.conv import Conv, ConvTranspose
+from gen_jax.nn.dense import Dense
+from gen_jax.nn.elu import elu
 from gen_jax.nn.made import MADE
 
 # "gated" is of a layer with twice the outputs: one half, times the sigmoid of the other.
@@ -46,7 +48,7 @@ def _outputs(width: int, activation: str) -> int:
 
 def _dense(h: jax.Array, width: int, activation: str, dtype: str) -> jax.Array:
     """One layer of the module in whose call this is."""
-    dense = nn.Dense(_outputs(width, activation), kernel_init=_glorot, dtype=dtype)
+    dense = Dense(_outputs(width, activation), kernel_init=_glorot, dtype=dtype)
     return ACTIVATIONS[activation](dense(h))
 
 
@@ -92,7 +94,7 @@ class MLPDecoder(nn.Module):
         for width in self.hidden[::-1]:
             h = _dense(h, width, self.activation, self.dtype)
         size = math.prod(self.shape) * self.num_params
-        h = nn.Dense(size, kernel_init=_glorot, dtype=self.dtype, name="output")(h)
+        h = Dense(size, kernel_init=_glorot, dtype=self.dtype, name="output")(h)
         return h.reshape(-1, *self.shape, self.num_params)
 
 
@@ -131,7 +133,7 @@ class ConvDecoder(nn.Module):
             sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
         act = ACTIVATIONS[self.activation]
         bottom = (*sizes.pop(), _outputs(self.hidden[-1], self.activation))
-        h = nn.Dense(math.prod(bottom), dtype=self.dtype)(z).reshape(-1, *bottom)
+        h = Dense(math.prod(bottom), dtype=self.dtype)(z).reshape(-1, *bottom)
         outputs = [_outputs(width, self.activation) for width in self.hidden[:-1][::-1]]
         outputs.append(channels * self.num_params)
         for index, features in enumerate(outputs):
@@ -203,7 +205,7 @@ class GaussianNetwork(nn.Module):
     def __call__(self, h: jax.Array) -> DiagonalGaussian:
         for width in self.hidden:
             h = _dense(h, width, self.activation, self.dtype)
-        h = nn.Dense(2 * self.latent_dim, kernel_init=_glorot, dtype=self.dtype, name="output")(h)
+        h = Dense(2 * self.latent_dim, kernel_init=_glorot, dtype=self.dtype, name="output")(h)
         mean, log_sigma = jnp.split(h.astype(jnp.float32), 2, -1)
         return DiagonalGaussian(mean, jnp.clip(2 * log_sigma, *self.log_variance))
 
@@ -273,7 +275,7 @@ class VAENetwork(nn.Module):
         encoder, decoder = NETWORKS[self.kind]
         style = {"activation": self.activation, "dtype": self.dtype}
         self.encoder = encoder(hidden=self.hidden, **style)
-        self.posterior = nn.Dense(2 * self.latent_dim, kernel_init=_glorot, dtype=self.dtype)
+        self.posterior = Dense(2 * self.latent_dim, kernel_init=_glorot, dtype=self.dtype)
         self.decoder = decoder(
             shape=self.spec.shape, num_params=self.num_params, hidden=self.hidden, **style
         )
@@ -307,7 +309,7 @@ class VAENetwork(nn.Module):
         self, size: int, steps: int, hidden: tuple[int, ...], transform: elementwise.Elementwise
     ) -> bijections.BijectionModule:
         """Steps that are each autoregressive; every other one in the reverse order."""
-        style = {"activation": nn.elu, "starts_at_zero": True, "dtype": self.dtype}
+        style = {"activation": elu, "starts_at_zero": True, "dtype": self.dtype}
         network = MADE(size, hidden, transform.num_params, **style)
         one = bijections.MaskedAutoregressive(transform, network)
         layer = bijections.Chain((one, bijections.Reverse()))

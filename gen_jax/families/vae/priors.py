@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gen_jax.families.requirements import LABELS, Requirement, at_most, only
+from gen_jax.nn.dense import Dense
 
 
 class StandardNormal(nn.Module):
@@ -30,7 +31,7 @@ class LabelNormal(nn.Module):
     def __call__(self, label: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Label, one-hot [..., C] -> mean and log variance [..., 1, L]."""
         zeros = nn.initializers.zeros
-        both = nn.Dense(2 * self.latent_dim, kernel_init=zeros, name="parameters")(label)
+        both = Dense(2 * self.latent_dim, kernel_init=zeros, name="parameters")(label)
         return tuple(jnp.split(both[..., None, :], 2, -1))
 
 
