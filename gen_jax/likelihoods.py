@@ -145,9 +145,7 @@ class Bernoulli(_Drawn):
 
     def log_prob(self, params: jax.Array, x: jax.Array) -> jax.Array:
         # Flat, as XLA's CPU loops over small trailing axes are slow: half of a small VAE's step.
-        # The barrier keeps it so: after a convolution the compiler would sum over [H, W, 1] again.
         logits = params.astype(jnp.float32).reshape(*params.shape[: -len(self.shape) - 1], -1)
-        logits = jax.lax.optimization_barrier(logits)
         x = x.reshape(*x.shape[: -len(self.shape)], -1)
         return jnp.sum(x * logits - softplus(logits), -1)
 

@@ -141,6 +141,10 @@ class ConvDecoder(nn.Module):
             up = ConvTranspose(features, (4, 4), (2, 2), dtype=self.dtype, name=name)
             rows, columns = sizes.pop()
             h = up(act(h))[:, :rows, :columns]
+        # One long axis, as XLA's CPU loops over small trailing ones are slow: a step takes a tenth
+        # longer where the likelihood is summed over [H, W, 1]. Without the barrier the compiler
+        # goes back to these axes.
+        h = jax.lax.optimization_barrier(h.reshape(len(h), -1))
         return h.reshape(-1, *self.shape, self.num_params)
 
 
