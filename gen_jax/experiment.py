@@ -571,8 +571,8 @@ def evaluate(
         what["replica"] = replica
     merged = _known_figures(workdir, what) | evaluation.to_json(figures)
     values = {name: np.array(row.get("each") or row["value"]) for name, row in merged.items()}
-    alarms = experiment.find_alarms(with_replicas(values)) + outliers.alarm(
-        {name: (row["value"], row.get("without_outliers")) for name, row in merged.items()}
+    alarms = experiment.find_alarms(with_replicas(values)) + outliers.alarms(
+        [{name: (row["value"], row.get("without_outliers")) for name, row in merged.items()}]
     )
     result = what | {"metrics": merged, "alarms": [alarm.to_json() for alarm in alarms]}
     files.write_whole(workdir / "evaluation.json", json.dumps(result, indent=2))

@@ -323,7 +323,7 @@ def write(
     Args:
       context: with the model.
       workdir: of its run.
-      step: of training at which it is so.
+      step: how long the model has trained.
       tell: is given a line for each that cannot be made: a picture costs no run.
     """
     folder, written, index = samples_folder(workdir), [], []

@@ -1,6 +1,5 @@
 """Examples so far from all others that a mean over all of them says little of the rest."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -30,26 +29,21 @@ def mean_without(values: np.ndarray) -> float | None:
     return float(mean) if abs(values.mean() - mean) > stderr else None
 
 
-def alarm(figures: Mapping[str, tuple[float, float | None]]) -> list[Alarm]:
-    """One that names the means which outliers move, if there are any.
+def alarms(each: Sequence[Mapping[str, tuple[float, float | None]]]) -> list[Alarm]:
+    """One for each replica of a run whose means outliers move, with the names of these.
 
     Args:
-      figures: by name the mean of all examples, and what `mean_without` says.
+      each: of each replica, or of what has none, by name the mean of all examples, and what
+        `mean_without` says.
     """
-    moved = [
-        f"{name} is {value:.4g}, and {without:.4g} without one example in {_PER_EXAMPLES:,}"
-        for name, (value, without) in figures.items()
-        if without is not None
-    ]
-    return [Alarm("outliers", "; ".join(moved), _ADVICE)] if moved else []
-
-
-def alarms(each: Sequence[Mapping[str, tuple[float, float | None]]]) -> list[Alarm]:
-    """`alarm` of each replica of a run, or of its only one."""
-    if len(each) == 1:
-        return alarm(each[0])
-    return [
-        dataclasses.replace(found, replicas=(str(replica),))
-        for replica, figures in enumerate(each)
-        for found in alarm(figures)
-    ]
+    found = []
+    for replica, figures in enumerate(each):
+        moved = [
+            f"{name} is {value:.4g}, and {without:.4g} without one example in {_PER_EXAMPLES:,}"
+            for name, (value, without) in figures.items()
+            if without is not None
+        ]
+        if moved:
+            numbers = (str(replica),) if len(each) > 1 else ()
+            found.append(Alarm("outliers", "; ".join(moved), _ADVICE, numbers))
+    return found

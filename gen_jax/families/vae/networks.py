@@ -144,7 +144,7 @@ class ConvDecoder(nn.Module):
         # One long axis, as XLA's CPU loops over small trailing ones are slow: a step takes a tenth
         # longer where the likelihood is summed over [H, W, 1]. Without the barrier the compiler
         # goes back to these axes.
-        h = jax.lax.optimization_barrier(h.reshape(len(h), -1))
+        h = jax.lax.optimization_barrier(h.reshape(len(h), math.prod(h.shape[1:])))
         return h.reshape(-1, *self.shape, self.num_params)
 
 
